@@ -1,0 +1,214 @@
+"""Sums over regions: one pass over the foreground, however many instances there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+__all__ = ["Fragments", "fragments", "positions", "presence", "segment_sum", "touching_pairs", "voxel_coordinates"]
+
+
+@dataclass(frozen=True, eq=False)
+class Fragments:
+    """The foreground of two label maps, cut into the largest pieces that lie in one instance of each.
+
+    Every sum over an instance, a union of instances or an overlap is a sum over fragments, so that maps are summed
+    once, over fragments, and everything after that works on arrays of the size of the number of fragments.
+
+    Attributes:
+        position: int64 (V,); flat index of each voxel that is foreground in either map, in raster order.
+        ids: int64 (V,); which fragment, 0..A-1, each of these voxels belongs to.
+        true: int64 (A,); id of the instance of the first map that holds the fragment, 0 for none.
+        pred: int64 (A,); the same for the second map. Fragments are sorted by (true, pred).
+        voxels: int64 (A,); number of voxels of each fragment.
+    """
+
+    position: torch.Tensor
+    ids: torch.Tensor
+    true: torch.Tensor
+    pred: torch.Tensor
+    voxels: torch.Tensor
+
+    @property
+    def count(self) -> int:
+        """Number of fragments A."""
+        return self.true.numel()
+
+
+def fragments(true: torch.Tensor, pred: torch.Tensor, foreground: torch.Tensor | None = None) -> Fragments:
+    """Cut the foreground of two label maps into the pieces that lie in one instance of each.
+
+    Source: ours. Differentiable: nothing.
+
+    Args:
+        true: integer labels of any shape, 0 being background.
+        pred: integer labels of the same shape.
+        foreground: bool, True exactly where either is not 0; spares a pass where the caller has it.
+
+    Returns:
+        The fragments.
+
+    Raises:
+        ValueError: the shapes differ.
+
+    Example:
+        >>> import torch
+        >>> parts = fragments(torch.tensor([1, 1, 0, 2]), torch.tensor([0, 1, 1, 0]))
+        >>> list(zip(parts.true.tolist(), parts.pred.tolist(), parts.voxels.tolist()))
+        [(0, 1, 1), (1, 0, 1), (1, 1, 1), (2, 0, 1)]
+    """
+    if true.shape != pred.shape:
+        raise ValueError(
+            f"Expected `pred` to have the shape of `true`, {tuple(true.shape)}, but got {tuple(pred.shape)}."
+        )
+    true, pred = true.reshape(-1), pred.reshape(-1)
+    position = positions(torch.bitwise_or(true, pred) != 0 if foreground is None else foreground)
+    true_ids, pred_ids = true[position].long(), pred[position].long()
+    base = int(pred_ids.max()) + 1 if position.numel() else 1
+    # neighbours along a row mostly share a fragment: collapsing runs first leaves far less to sort
+    runs, run_of_voxel = torch.unique_consecutive(true_ids * base + pred_ids, return_inverse=True)
+    keys, fragment_of_run = torch.unique(runs, return_inverse=True)
+    ids = fragment_of_run[run_of_voxel]
+    return Fragments(
+        position=position,
+        ids=ids,
+        true=torch.div(keys, base, rounding_mode="floor"),
+        pred=keys % base,
+        voxels=torch.bincount(ids, minlength=keys.numel()),
+    )
+
+
+def touching_pairs(true: torch.Tensor, pred: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """List the pairs of instances of two label maps that share a voxel, and how many voxels they share.
+
+    Source: ours. Differentiable: nothing.
+
+    Args:
+        true: integer labels of any shape, 0 being background.
+        pred: integer labels of the same shape.
+
+    Returns:
+        Three int64 (pairs,): id in ``true``, id in ``pred``, overlap in voxels; sorted by the two ids.
+
+    Raises:
+        ValueError: the shapes differ.
+
+    Example:
+        >>> import torch
+        >>> touching_pairs(torch.tensor([1, 1, 0, 2]), torch.tensor([0, 1, 1, 0]))
+        (tensor([1]), tensor([1]), tensor([1]))
+    """
+    parts = fragments(true, pred)
+    both = (parts.true > 0) & (parts.pred > 0)
+    return parts.true[both], parts.pred[both], parts.voxels[both]
+
+
+def segment_sum(values: torch.Tensor, ids: torch.Tensor, count: int) -> torch.Tensor:
+    """Sum values that share an id: ``out[k]`` is the sum of ``values[ids == k]``.
+
+    Source: ours. Differentiable in ``values``. The result does not depend on the order of the values, on any device:
+    float32 is summed as 64-bit integers on a common scale, which is exact to 2**-38 of the largest value or better.
+
+    Args:
+        values: (V,), any float type. NaN or infinity anywhere makes every sum NaN.
+        ids: int64 (V,), each in 0..count-1.
+        count: the number of sums.
+
+    Returns:
+        (count,), float64 for float64 values and float32 otherwise.
+
+    Example:
+        >>> import torch
+        >>> segment_sum(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([0, 1, 0]), 3)
+        tensor([5., 2., 0.])
+    """
+    result: torch.Tensor = _SegmentSum.apply(values, ids, count)
+    return result
+
+
+def presence(values: torch.Tensor, ids: torch.Tensor, count: int) -> torch.Tensor:
+    """How present each segment is, in [0, 1]: the mean of its probabilities, weighted by themselves.
+
+    Source: Bouteille et al., BiCC, arXiv 2609.30223, eq. 3. It is 1 where probabilities are 0 or 1 and at least one is
+    1, and 0 on a segment that is all 0. The weights ``p / sum(p)`` are held fixed, so that the gradient over a segment
+    sums to one whatever its size.
+
+    Args:
+        values: (V,) probabilities, any float type. Differentiable.
+        ids: int64 (V,), each in 0..count-1.
+        count: the number of segments.
+
+    Returns:
+        (count,), float64 for float64 values and float32 otherwise.
+
+    Example:
+        >>> import torch
+        >>> presence(torch.tensor([0.5, 0.5, 0.0, 1.0]), torch.tensor([0, 0, 1, 1]), 3)
+        tensor([0.5000, 1.0000, 0.0000])
+    """
+    values = values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+    fixed = values.detach()
+    return weighted_mean(segment_sum(values * fixed, ids, count), segment_sum(fixed, ids, count))
+
+
+def weighted_mean(weighted: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """``weighted / weights`` with 0/0 = 0; the weights carry no gradient."""
+    weights = weights.detach()
+    return weighted / torch.where(weights == 0, torch.ones_like(weights), weights)
+
+
+def positions(mask: torch.Tensor) -> torch.Tensor:
+    """Flat positions int64 (V,) of the True voxels of a bool mask, in raster order.
+
+    Looks at eight voxels at a time: foreground is sparse, and ``nonzero`` on every voxel costs more than the rest of a
+    loss.
+    """
+    flat = mask.reshape(-1)
+    whole = flat.numel() // 8 * 8
+    words = flat[:whole].view(torch.int64).nonzero()
+    candidates = (words * 8 + torch.arange(8, device=flat.device)).reshape(-1)
+    tail = torch.arange(whole, flat.numel(), device=flat.device)
+    candidates = torch.cat([candidates, tail])
+    return candidates[flat[candidates]]
+
+
+def voxel_coordinates(position: torch.Tensor, shape: Sequence[int]) -> list[torch.Tensor]:
+    """Indices of flat positions in a contiguous (..., *shape) tensor, one int64 (V,) a spatial axis."""
+    coordinates = []
+    for extent in reversed(shape):
+        coordinates.append(position % extent)
+        position = torch.div(position, extent, rounding_mode="floor")
+    return coordinates[::-1]
+
+
+class _SegmentSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: torch.Tensor, ids: torch.Tensor, count: int) -> torch.Tensor:
+        ctx.save_for_backward(ids)
+        ctx.dtype = values.dtype
+        if values.dtype != torch.float64:
+            return _sum_fixed_point(values.float(), ids, count)
+        # a sorted accumulation on CUDA and a serial one on the CPU: the same order every time
+        return values.new_zeros(count).index_put_((ids,), values, accumulate=True)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (ids,) = ctx.saved_tensors
+        return grads[0].index_select(0, ids).to(ctx.dtype), None, None
+
+
+def _sum_fixed_point(values: torch.Tensor, ids: torch.Tensor, count: int) -> torch.Tensor:
+    """Sum float32 values as integers, which is associative: the same sum in any order, on any device."""
+    if values.numel() == 0:
+        return values.new_zeros(count)
+    peak = values.abs().amax()
+    # as many bits as the sum of all values can take without leaving int64
+    bits = 62 - values.numel().bit_length()
+    scale = torch.ldexp(torch.ones_like(peak, dtype=torch.float64), bits - torch.frexp(peak).exponent)
+    sums = torch.zeros(count, dtype=torch.int64, device=values.device)
+    sums.index_add_(0, ids, (values.double() * scale).long())
+    # integers know no NaN: `peak` brings it back
+    return (sums / scale).float() + peak * 0

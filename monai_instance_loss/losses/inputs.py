@@ -1,0 +1,234 @@
+"""From (input, target) to probabilities and a checked target: activation, one-hot, background, ignored voxels.
+
+Every loss prepares its input here and nowhere else, so that all of them read MONAI's flags the same way and refuse bad
+input with the same words.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from monai.metrics.utils import create_ignore_mask
+from monai.networks import one_hot
+
+from monai_instance_loss.instances import Instances, instances_from_map, label_instances
+from monai_instance_loss.instances.labelling import resolve_connectivity
+from monai_instance_loss.instances.regions import positions
+from monai_instance_loss.losses.probability import Probability
+
+__all__ = ["InputOptions", "Prepared"]
+
+# saturates a sigmoid or softmax and still fits into half precision
+_CERTAIN = 1e4
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What a loss works on, background channel removed when asked for.
+
+    Attributes:
+        probability: the foreground probability of each voxel (B, C, *spatial).
+        target: bool mask (B, C, *spatial), or the instance map as it came with ``target_is_instances``.
+        ignored: bool (B, 1, *spatial), True on voxels to leave out, or None.
+    """
+
+    probability: Probability
+    target: torch.Tensor
+    ignored: torch.Tensor | None
+
+
+@dataclass(frozen=True)
+class InputOptions:
+    """How to read input and target: MONAI's flags, ``ignore_index`` and ``target_is_instances``."""
+
+    include_background: bool = True
+    to_onehot_y: bool = False
+    sigmoid: bool = False
+    softmax: bool = False
+    other_act: Callable[[torch.Tensor], torch.Tensor] | None = None
+    ignore_index: int | None = None
+    target_is_instances: bool = False
+
+    def __post_init__(self) -> None:
+        if self.other_act is not None and not callable(self.other_act):
+            raise TypeError(f"Expected `other_act` to be None or callable, but got {type(self.other_act).__name__}.")
+        if int(self.sigmoid) + int(self.softmax) + int(self.other_act is not None) > 1:
+            raise ValueError(
+                "Expected `sigmoid`, `softmax` and `other_act` to be given one at most, but got "
+                f"sigmoid={self.sigmoid}, softmax={self.softmax}, other_act={self.other_act}."
+            )
+        if self.target_is_instances and self.to_onehot_y:
+            raise ValueError("Expected `to_onehot_y` to be False with target_is_instances=True, but got True.")
+        if self.target_is_instances and self.ignore_index is not None and self.ignore_index >= 0:
+            raise ValueError(
+                "Expected `ignore_index` to be negative with target_is_instances=True (0 and up are background and "
+                f"instances), but got {self.ignore_index}."
+            )
+
+    def prepare(self, input: torch.Tensor, target: torch.Tensor) -> Prepared:
+        """Check input and target, activate the one and binarise the other; see the class that calls it."""
+        _check_tensors(input, target)
+        channels = input.shape[1]
+        onehot = self._warn_about_single_channel(channels)
+        expected = (input.shape[0], 1 if onehot else channels, *input.shape[2:])
+        if tuple(target.shape) != expected:
+            raise ValueError(
+                f"Expected `target` to have shape {expected} for an input of shape {tuple(input.shape)} with "
+                f"to_onehot_y={self.to_onehot_y}, but got {tuple(target.shape)}."
+            )
+        plain = target.detach().as_subclass(torch.Tensor)
+        ignored = self._ignored(plain)
+        if ignored is not None and not self.target_is_instances:
+            plain = plain.masked_fill(ignored, 0)
+        if self.target_is_instances:
+            plain = self._instance_map(plain)
+        else:
+            plain = self._classes(plain, channels) if onehot else self._binary(plain)
+
+        probability = self._probability(input.as_subclass(torch.Tensor))
+        if not self.include_background and channels > 1:
+            plain, probability = plain[:, 1:], probability.without_background()
+        return Prepared(probability, plain, ignored)
+
+    def pixel_arguments(
+        self, input: torch.Tensor, target: torch.Tensor, pixel_loss: torch.nn.Module, ignored: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the pixel loss gets: input and target untouched, but for instance maps and ignored voxels.
+
+        An instance map becomes the binary mask that a pixel loss expects. Ignored voxels reach a pixel loss that does
+        not know this ``ignore_index`` as certain and correct background, which adds nothing to a sum over voxels.
+        """
+        knows_ignored = ignored is None or getattr(pixel_loss, "ignore_index", None) == self.ignore_index
+        if self.target_is_instances:
+            mask = (target > 0).to(input.dtype)
+            target = (
+                mask if self.ignore_index is None else mask.masked_fill(target == self.ignore_index, self.ignore_index)
+            )
+        if knows_ignored or ignored is None:
+            return input, target
+        return self._as_background(input, target, ignored)
+
+    def label_target(self, prepared: Prepared, connectivity: int | None) -> Instances:
+        """The instances of the target: found, or read off the map that it is."""
+        if not self.target_is_instances:
+            return label_instances(prepared.target, connectivity)
+        resolve_connectivity(connectivity, prepared.target.ndim - 2)
+        return instances_from_map(prepared.target)
+
+    def _warn_about_single_channel(self, channels: int) -> bool:
+        """Follow MONAI on flags that mean nothing for one channel; returns whether to one-hot the target."""
+        if channels > 1:
+            return self.to_onehot_y
+        if self.softmax:
+            raise ValueError(
+                "Expected `input` to have 2 or more channels with softmax=True, but got 1; use sigmoid=True for one."
+            )
+        if self.to_onehot_y:
+            warnings.warn("single channel prediction, `to_onehot_y=True` ignored.", stacklevel=5)
+        if not self.include_background:
+            warnings.warn("single channel prediction, `include_background=False` ignored.", stacklevel=5)
+        return False
+
+    def _ignored(self, target: torch.Tensor) -> torch.Tensor | None:
+        if self.ignore_index is None:
+            return None
+        if self.target_is_instances:
+            return (target == self.ignore_index).any(1, keepdim=True)
+        mask = create_ignore_mask(target, self.ignore_index)
+        return None if mask is None else mask == 0
+
+    def _binary(self, target: torch.Tensor) -> torch.Tensor:
+        """The foreground of a binary target, refused where a value is neither 0 nor 1 (a NaN is neither)."""
+        if target.dtype == torch.bool:
+            return target
+        foreground = target != 0
+        # what is not foreground is 0, so only foreground, which is sparse, can break the rule
+        if not bool((target.reshape(-1)[positions(foreground)] == 1).all()):
+            raise ValueError(f"Expected `target` to be binary, values in {{0, 1}}, but got {_range(target)}.")
+        return foreground
+
+    def _classes(self, target: torch.Tensor, channels: int) -> torch.Tensor:
+        """One bool channel a class, from class labels."""
+        low, high = _extremes(target)
+        whole = not target.is_floating_point() or torch.equal(target, target.round())
+        if not (low >= 0 and high <= channels - 1 and whole):
+            raise ValueError(
+                f"Expected `target` to be class labels in 0..{channels - 1} with to_onehot_y=True, but got "
+                f"{_range(target)}."
+            )
+        classes: torch.Tensor = one_hot(target, num_classes=channels, dtype=torch.bool)
+        return classes
+
+    def _instance_map(self, target: torch.Tensor) -> torch.Tensor:
+        low, high = _extremes(target)
+        if not (low >= (self.ignore_index or 0) and math.isfinite(high)):
+            raise ValueError(
+                "Expected `target` to be an instance map (0 background, ids above, ignore_index="
+                f"{self.ignore_index}), but got {_range(target)}."
+            )
+        return target
+
+    def _probability(self, input: torch.Tensor) -> Probability:
+        if self.sigmoid:
+            return Probability(input, logits=True)
+        dense = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
+        if self.softmax:
+            return Probability(torch.softmax(dense, 1), logits=False)
+        if self.other_act is not None:
+            dense = self.other_act(dense)
+        low, high = _extremes(dense.detach())
+        # a hair of tolerance, for activations that round; NaN passes, since a NaN loss must come of it
+        if low < -1e-3 or high > 1 + 1e-3:
+            raise ValueError(
+                "Expected `input` to be probabilities in [0, 1] with neither sigmoid nor softmax set, but got "
+                f"{_range(dense.detach())}."
+            )
+        return Probability(dense, logits=False)
+
+    def _as_background(
+        self, input: torch.Tensor, target: torch.Tensor, ignored: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        low, high = (-_CERTAIN, _CERTAIN) if self.sigmoid or self.softmax else (0.0, 1.0)
+        input = input.masked_fill(ignored, low)
+        one_hot_target = target.shape[1] > 1
+        target = target.masked_fill(ignored, 0)
+        if input.shape[1] > 1 and not self.sigmoid:
+            first = torch.zeros(input.shape[1], dtype=torch.bool, device=input.device)
+            first[0] = True
+            background = ignored & first.view(1, -1, *[1] * (input.ndim - 2))
+            input = input.masked_fill(background, high)
+            if one_hot_target:
+                target = target.masked_fill(background, 1)
+        return input, target
+
+
+def _extremes(values: torch.Tensor) -> tuple[float, float]:
+    if values.numel() == 0:
+        return 0.0, 0.0
+    low, high = torch.aminmax(values)
+    return float(low), float(high)
+
+
+def _range(values: torch.Tensor) -> str:
+    low, high = _extremes(values)
+    return f"{values.dtype} values from {low:g} to {high:g}"
+
+
+def _check_tensors(input: torch.Tensor, target: torch.Tensor) -> None:
+    for name, value in (("input", input), ("target", target)):
+        if not isinstance(value, torch.Tensor):
+            raise TypeError(f"Expected `{name}` to be a torch.Tensor, but got {type(value).__name__}.")
+        if value.ndim not in (4, 5):
+            raise ValueError(
+                f"Expected `{name}` to be (B, C, H, W) or (B, C, H, W, D), but got shape {tuple(value.shape)}."
+            )
+    if not input.is_floating_point():
+        raise TypeError(f"Expected `input` to be a float tensor, but got {input.dtype}.")
+    if target.is_complex():
+        raise TypeError(f"Expected `target` to be bool, integer or float, but got {target.dtype}.")
+    if input.device != target.device:
+        raise ValueError(f"Expected `target` to be on {input.device} as `input` is, but got {target.device}.")

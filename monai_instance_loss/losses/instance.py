@@ -1,0 +1,260 @@
+"""InstanceLoss: pixel, instance, center, false, missed and proximity terms in one loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple
+
+import torch
+from torch.nn.modules.loss import _Loss
+
+from monai_instance_loss.instances import label_instances
+from monai_instance_loss.losses.inputs import InputOptions, Prepared
+from monai_instance_loss.losses.options import checked_fraction, checked_size, checked_weights
+from monai_instance_loss.losses.overlap import Overlap
+from monai_instance_loss.losses.pixel import default_pixel_loss
+from monai_instance_loss.losses.reduction import Averaging
+from monai_instance_loss.losses.region import as_criterion
+from monai_instance_loss.losses.terms import (
+    InstanceScores,
+    center_scores,
+    false_scores,
+    missed_scores,
+    pred_scores,
+    proximity_scores,
+    true_scores,
+)
+
+__all__ = ["InstanceLoss", "InstanceLossTerms"]
+
+
+class InstanceLossTerms(NamedTuple):
+    """The unweighted terms of ``InstanceLoss``, scalars with graph, in the order of the published code."""
+
+    pixel: torch.Tensor
+    instance: torch.Tensor
+    instance_pred: torch.Tensor
+    center: torch.Tensor
+    false: torch.Tensor
+    missed: torch.Tensor
+    proximity: torch.Tensor
+
+
+_DEFAULT_WEIGHTS = {
+    "pixel": 1.0,
+    "instance": 1.0,
+    "instance_pred": 1.0,
+    "center": 0.0,
+    "false": 0.0,
+    "missed": 0.0,
+    "proximity": 0.0,
+}
+
+
+class InstanceLoss(_Loss):
+    """Instance loss, 0 or more: a weighted sum of a pixel loss and of terms that count every lesion alike.
+
+    Source: Rachmadi, Byra, Skibbe, *A new family of instance-level loss functions ...*, Comput. Biol. Med. 174 (2024)
+    108414; it grew from ICI (Rachmadi, Poon, Skibbe, MIDL 2023, arXiv 2304.06229). On binary predictions each term
+    equals the published one; on soft predictions each term has a true gradient, which the published code does not:
+    steps are replaced by presence (``instances.presence``).
+
+    Terms, for true instances (components of the target) and predicted ones (components of p >= ``threshold``):
+
+    - ``pixel``: ``pixel_loss(input, target)``.
+    - ``instance``: criterion on each true instance united with the predicted ones that touch it.
+    - ``instance_pred``: criterion on each predicted instance against the true ones that it touches.
+    - ``center``: criterion on maps of equal boxes around the centres of mass.
+    - ``false``, ``missed``: predicted instances that touch no true one, true ones that are not predicted.
+    - ``proximity``: instance scores weighted by the distance to the nearest box of the other side.
+
+    A sample without true (predicted) instances counts for ``instance`` (``instance_pred``) as one instance, with the
+    criterion on the whole sample. Classes are treated one-vs-rest and averaged over those present, that is with an
+    instance in the target or the prediction of the batch. A weight of 0 saves the term's time.
+
+    Defaults: pixel, instance and instance_pred weigh 1 and the rest 0, at a threshold of 0.1. The reference side alone
+    trains to many false components, since nothing in it speaks of components that touch no lesion; the prediction side
+    does. A low threshold shows false components to the loss before they cross 0.5. ``tests/benchmarks/training.py``
+    measures this on the WMH bundle against DiceCE alone; the stored results are beside it.
+
+    Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, half precision is computed in float32; target as in
+    ``monai.losses.DiceLoss``. The result is a scalar. Differentiable in ``input``; components, regions, boxes and
+    presence weights are held fixed.
+
+    Args:
+        include_background: as in MONAI's ``DiceLoss``: False leaves channel 0 out (of the instance terms and of the
+            default pixel loss).
+        to_onehot_y: the target is (B, 1, *spatial) class labels.
+        sigmoid: ``input`` are logits of independent channels.
+        softmax: ``input`` are logits of exclusive classes.
+        other_act: an activation that gives probabilities.
+        pixel_loss: any MONAI or torch loss; gets ``input`` and ``target`` untouched and so carries its own activation.
+            Default: Dice + cross-entropy for ``sigmoid`` and ``softmax``, Dice otherwise. (Exceptions: with
+            ``target_is_instances`` it gets the binary mask of the map; with ``ignore_index``, unless it has the same
+            ``ignore_index`` itself, ignored voxels reach it as certain background.)
+        instance_loss: the criterion of ``instance`` and ``instance_pred``, a loss on probabilities and a binary target
+        of
+            shape (1, 1, *spatial). Default: Dice. ``monai.losses.DiceLoss`` as configured costs the same; any other
+            callable is called once an instance on a whole volume, which is slow, and on a false component gets an empty
+            target instead of being replaced by presence.
+        center_loss: the criterion of ``center``; likewise.
+        weights: term name to weight, 0 or more; terms not named keep their default.
+        threshold: predicted instances are components of p >= ``threshold``; in (0, 1).
+        connectivity: as in ``label_instances``; None is full.
+        center_radius: half-width of the center boxes in voxels along the longest axis.
+        min_instance_size: instances of this many voxels or fewer are not scored, on both sides; they still touch.
+        exclude_other_tp: a true instance's region takes from touching predictions only voxels outside the target.
+        count_as_rate: ``false`` and ``missed`` in [0, 1] instead of numbers of instances.
+        instance_reduction: ``"mean"`` or ``"sum"`` over the instances of a sample, with ``average_over="sample"``.
+        average_over: ``"instance"``: all instances of the batch weigh the same; ``"sample"``: all samples do.
+        proximity: ``"published"``, (a - b) squared, or ``"mean"``; see ``terms.proximity_scores``.
+        ignore_index: target value of voxels to leave out, as in MONAI's ``DiceLoss``; -1, say, in an instance map.
+        target_is_instances: the target is an instance map (see ``transforms.LabelInstancesd``): nothing is labelled on
+            the target's side.
+        reduction: ``"mean"`` or ``"sum"`` over the batch, of the instance terms; the pixel loss has its own.
+
+    Raises:
+        TypeError: an argument that should be callable, a tensor or a mapping is not.
+        ValueError: an unknown option or weight, a negative weight, a threshold outside (0, 1); on call: shapes or class
+            counts that do not fit, a target that is not binary (or class labels, or whole numbers), probabilities
+            outside [0, 1], a pixel loss that does not return one number. NaN in the input gives NaN, not an error.
+
+    Example:
+        >>> import torch
+        >>> target = torch.zeros(1, 1, 8, 8)
+        >>> target[0, 0, 1:3, 1:3] = target[0, 0, 5:7, 5:7] = 1
+        >>> logits = torch.full((1, 1, 8, 8), -9.0, requires_grad=True)
+        >>> loss = InstanceLoss(sigmoid=True)
+        >>> loss(logits, target).backward()
+        >>> bool((logits.grad[target > 0] < 0).all())
+        True
+        >>> round(float(loss.terms(logits, target).missed), 3)
+        1.0
+    """
+
+    def __init__(
+        self,
+        include_background: bool = True,
+        to_onehot_y: bool = False,
+        sigmoid: bool = False,
+        softmax: bool = False,
+        other_act: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        pixel_loss: torch.nn.Module | None = None,
+        instance_loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
+        center_loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
+        weights: Mapping[str, float] | None = None,
+        threshold: float = 0.1,
+        connectivity: int | None = None,
+        center_radius: int = 3,
+        min_instance_size: int = 0,
+        exclude_other_tp: bool = True,
+        count_as_rate: bool = True,
+        instance_reduction: Literal["mean", "sum"] = "mean",
+        average_over: Literal["instance", "sample"] = "instance",
+        proximity: Literal["published", "mean"] = "published",
+        ignore_index: int | None = None,
+        target_is_instances: bool = False,
+        reduction: str = "mean",
+    ) -> None:
+        averaging = Averaging(instance_reduction, average_over, reduction)
+        super().__init__(reduction=str(averaging.reduction))
+        self.averaging = averaging
+        self.inputs = InputOptions(
+            include_background, to_onehot_y, sigmoid, softmax, other_act, ignore_index, target_is_instances
+        )
+        if pixel_loss is not None and not callable(pixel_loss):
+            raise TypeError(
+                f"Expected `pixel_loss` to be None or a loss on (input, target), but got {type(pixel_loss).__name__}."
+            )
+        self.pixel_loss = default_pixel_loss(self.inputs) if pixel_loss is None else pixel_loss
+        self.instance_loss = as_criterion("instance_loss", instance_loss)
+        self.center_loss = as_criterion("center_loss", center_loss)
+        self.weights = checked_weights(weights, _DEFAULT_WEIGHTS)
+        self.threshold = checked_fraction("threshold", threshold)
+        self.connectivity = connectivity
+        self.center_radius = checked_size("center_radius", center_radius)
+        self.min_instance_size = checked_size("min_instance_size", min_instance_size)
+        self.exclude_other_tp = exclude_other_tp
+        self.count_as_rate = count_as_rate
+        if proximity not in ("published", "mean"):
+            raise ValueError(f'Expected `proximity` to be "published" or "mean", but got {proximity!r}.')
+        self.proximity = proximity
+
+    def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """The weighted sum of the terms, a scalar with graph."""
+        wanted = {name: weight for name, weight in self.weights.items() if weight > 0}
+        values = self._values(input, target, frozenset(wanted))
+        return sum((weight * values[name] for name, weight in wanted.items()), start=input.flatten()[:0].sum())
+
+    def terms(self, input: torch.Tensor, target: torch.Tensor) -> InstanceLossTerms:
+        """All terms, unweighted, scalars with graph."""
+        return InstanceLossTerms(**self._values(input, target, frozenset(InstanceLossTerms._fields)))
+
+    def extra_repr(self) -> str:
+        """The configuration, for ``repr``."""
+        # the pixel loss is a module and shows itself
+        names = ["weights", "threshold", "connectivity", "center_radius", "min_instance_size", "exclude_other_tp"]
+        names += ["count_as_rate", "proximity", "averaging", "inputs", "instance_loss", "center_loss"]
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names if name not in self._modules)
+
+    def _values(self, input: torch.Tensor, target: torch.Tensor, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
+        prepared = self.inputs.prepare(input, target)
+        if input.numel() == 0:
+            return dict.fromkeys(wanted, prepared.probability.zero())
+        values = {}
+        if "pixel" in wanted:
+            values["pixel"] = self._pixel(input, target, prepared)
+        if wanted - {"pixel"}:
+            overlap = self._overlap(prepared)
+            # 1, or NaN with a NaN graph: components know no NaN, but a GradScaler has to see it
+            finite = 1 + (overlap.p * 0).sum()
+            values |= {name: value * finite for name, value in self._instance_values(overlap, wanted).items()}
+        return values
+
+    def _pixel(self, input: torch.Tensor, target: torch.Tensor, prepared: Prepared) -> torch.Tensor:
+        value: torch.Tensor = self.pixel_loss(
+            *self.inputs.pixel_arguments(input, target, self.pixel_loss, prepared.ignored)
+        )
+        if value.numel() != 1:
+            raise ValueError(
+                f"Expected `pixel_loss` to return one number, but got shape {tuple(value.shape)}; set its reduction to "
+                '"mean" or "sum".'
+            )
+        return value.as_subclass(torch.Tensor).reshape(())
+
+    def _overlap(self, prepared: Prepared) -> Overlap:
+        pred = prepared.probability.at_least(self.threshold)
+        if prepared.ignored is not None:
+            pred &= ~prepared.ignored
+        true = self.inputs.label_target(prepared, self.connectivity)
+        return Overlap(
+            true,
+            label_instances(pred, self.connectivity),
+            prepared.probability,
+            prepared.ignored,
+            self.min_instance_size,
+            foreground=pred | (prepared.target > 0 if self.inputs.target_is_instances else prepared.target),
+        )
+
+    def _instance_values(self, overlap: Overlap, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
+        shape = (overlap.shape[0], overlap.shape[1])
+        present = overlap.classes_present()
+        true: InstanceScores | None = None
+        pred: InstanceScores | None = None
+        values = {}
+        if wanted & {"instance", "proximity"}:
+            true = true_scores(overlap, self.instance_loss, self.exclude_other_tp)
+            values["instance"] = self.averaging.instances(true.values, true.block, shape, present)
+        if wanted & {"instance_pred", "proximity"}:
+            pred = pred_scores(overlap, self.instance_loss)
+            values["instance_pred"] = self.averaging.instances(pred.values, pred.block, shape, present)
+        blocks = {}
+        if "center" in wanted:
+            blocks["center"] = center_scores(overlap, self.center_loss, self.center_radius)
+        if "false" in wanted:
+            blocks["false"] = false_scores(overlap, self.count_as_rate)
+        if "missed" in wanted:
+            blocks["missed"] = missed_scores(overlap, self.count_as_rate)
+        if "proximity" in wanted and true is not None and pred is not None:
+            blocks["proximity"] = proximity_scores(overlap, true, pred, self.proximity)
+        return values | {name: self.averaging.samples(value, shape, present) for name, value in blocks.items()}

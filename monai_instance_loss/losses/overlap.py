@@ -1,0 +1,193 @@
+"""True and predicted instances of a batch laid over each other, with the sums that instance terms are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from monai_instance_loss.instances import Instances, coordinate_sums, fragments, merge_boxes, segment_sum
+from monai_instance_loss.instances.regions import voxel_coordinates, weighted_mean
+from monai_instance_loss.losses.probability import Probability
+
+__all__ = ["Overlap", "Side"]
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """The instances of one side, true or predicted.
+
+    Attributes:
+        labels: int32 (B, C, *spatial); ids 1..count.
+        block: int64 (count,); sample * C + channel of each instance.
+        fragment: int64 (A,); id 0..count of the instance that holds each fragment.
+        voxels: int64 (count,); size of each instance.
+        scored: int64 (n,); index 0..count-1 of the instances that are large enough to be scored.
+    """
+
+    labels: torch.Tensor
+    block: torch.Tensor
+    fragment: torch.Tensor
+    voxels: torch.Tensor
+    scored: torch.Tensor
+
+    @property
+    def count(self) -> int:
+        """Number of instances."""
+        return self.block.numel()
+
+    def gather(self, values: torch.Tensor) -> torch.Tensor:
+        """Sums over instances (count,) from sums over fragments (A,); integers or floats."""
+        return _gathered(values, self.fragment, self.count)
+
+
+class Overlap:
+    """Everything that instance terms know of a batch: both sides, who touches whom, and sums of maps of p.
+
+    Maps of the probability are summed once, over fragments; all else is arithmetic on short arrays.
+    """
+
+    def __init__(
+        self,
+        true: Instances,
+        pred: Instances,
+        probability: Probability,
+        ignored: torch.Tensor | None = None,
+        min_instance_size: int = 0,
+        foreground: torch.Tensor | None = None,
+    ) -> None:
+        """Lay ``pred`` over ``true``.
+
+        Instances of at most ``min_instance_size`` voxels are not scored; they still touch and are touched.
+        ``foreground`` is True where either side has an instance, if the caller knows.
+        """
+        self.shape = true.labels.shape
+        self.probability = probability
+        self.ignored = ignored
+        parts = fragments(true.labels, pred.labels, foreground)
+        self.position, self.fragment_ids, self.fragment_voxels = parts.position, parts.ids, parts.voxels
+        self.true = _side(true, parts.true, parts.voxels, min_instance_size)
+        self.pred = _side(pred, parts.pred, parts.voxels, min_instance_size)
+        self.p = probability.at(parts.position)
+        self._sums: dict[object, tuple[torch.Tensor, ...]] = {}
+
+    @property
+    def blocks(self) -> int:
+        """Number of (sample, channel) blocks."""
+        return int(self.shape[0] * self.shape[1])
+
+    @cached_property
+    def pairs(self) -> torch.Tensor:
+        """Index of the fragments that lie in a true and in a predicted instance: one a touching pair."""
+        return ((self.true.fragment > 0) & (self.pred.fragment > 0)).nonzero().squeeze(1)
+
+    @cached_property
+    def pair_true(self) -> torch.Tensor:
+        """Index 0..K-1 of the true instance of each touching pair."""
+        return self.true.fragment[self.pairs] - 1
+
+    @cached_property
+    def pair_pred(self) -> torch.Tensor:
+        """Index 0..M-1 of the predicted instance of each touching pair."""
+        return self.pred.fragment[self.pairs] - 1
+
+    @cached_property
+    def missed(self) -> torch.Tensor:
+        """Bool (K,): true instances that no prediction touches."""
+        missed = torch.ones(self.true.count, dtype=torch.bool, device=self.position.device)
+        missed[self.pair_true] = False
+        return missed
+
+    @cached_property
+    def false(self) -> torch.Tensor:
+        """Bool (M,): predicted instances that touch no true one."""
+        false = torch.ones(self.pred.count, dtype=torch.bool, device=self.position.device)
+        false[self.pair_pred] = False
+        return false
+
+    @cached_property
+    def coordinates(self) -> torch.Tensor:
+        """int64 (V, spatial dims): voxel indices of the foreground."""
+        return torch.stack(voxel_coordinates(self.position, self.shape[2:]), 1)
+
+    @cached_property
+    def fragment_boxes(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Lowest and highest voxel int64 (A, spatial dims) of each fragment."""
+        return merge_boxes(self.coordinates, self.coordinates, self.fragment_ids, self.fragment_voxels.numel())
+
+    @cached_property
+    def fragment_coordinate_sums(self) -> torch.Tensor:
+        """int64 (A, spatial dims): sums of voxel indices over each fragment."""
+        return coordinate_sums(self.coordinates, self.fragment_ids, self.fragment_voxels.numel())
+
+    @cached_property
+    def presence_true(self) -> torch.Tensor:
+        """Presence (K,) of the probability on each true instance."""
+        return self._presence(self.true)
+
+    @cached_property
+    def presence_pred(self) -> torch.Tensor:
+        """Presence (M,) of the probability on each predicted instance."""
+        return self._presence(self.pred)
+
+    def block_probability(self, blocks: torch.Tensor) -> torch.Tensor:
+        """Probabilities (n, *spatial) of whole blocks (n,), 0 on ignored voxels. Differentiable."""
+        p = self.probability.blocks(blocks)
+        if self.ignored is None:
+            return p
+        return p.masked_fill(self.ignored[torch.div(blocks, self.shape[1], rounding_mode="floor"), 0], 0)
+
+    def block_sums(
+        self, maps: Callable[[torch.Tensor], tuple[torch.Tensor, ...]], blocks: torch.Tensor
+    ) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...], torch.Tensor]:
+        """Sums of maps over whole blocks (n,), on and off the target, and the target's voxels."""
+        owner = torch.cat([blocks.new_full((1,), -1), self.true.block])[self.true.fragment]
+        on = tuple(_gathered(values, owner + 1, self.blocks)[blocks] for values in self.sums(maps))
+        p = self.block_probability(blocks).flatten(1)
+        off = tuple(values.sum(1) - part for values, part in zip(maps(p), on, strict=True))
+        return on, off, _gathered(self.fragment_voxels, owner + 1, self.blocks)[blocks]
+
+    def sums(self, maps: Callable[[torch.Tensor], tuple[torch.Tensor, ...]]) -> tuple[torch.Tensor, ...]:
+        """Sums over fragments (A,) of each map of p; asked for twice, computed once."""
+        if maps not in self._sums:
+            self._sums[maps] = tuple(self._sum(values) for values in maps(self.p))
+        return self._sums[maps]
+
+    def without(self, side: Side) -> torch.Tensor:
+        """int64: the blocks that have no scored instance on this side."""
+        return (torch.bincount(side.block[side.scored], minlength=self.blocks) == 0).nonzero().squeeze(1)
+
+    def classes_present(self) -> torch.Tensor:
+        """Bool (C,): classes with an instance on either side; all of them where there is none at all."""
+        channels = self.shape[1]
+        present = torch.zeros(channels, dtype=torch.bool, device=self.position.device)
+        present[self.true.block % channels] = True
+        present[self.pred.block % channels] = True
+        return present if bool(present.any()) else ~present
+
+    def _presence(self, side: Side) -> torch.Tensor:
+        weighted, weights = self.sums(_presence_maps)
+        return weighted_mean(side.gather(weighted), side.gather(weights))
+
+    def _sum(self, values: torch.Tensor) -> torch.Tensor:
+        return segment_sum(values, self.fragment_ids, self.fragment_voxels.numel())
+
+
+def _presence_maps(p: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    fixed = p.detach()
+    return p * fixed, fixed
+
+
+def _side(instances: Instances, fragment: torch.Tensor, voxels: torch.Tensor, min_size: int) -> Side:
+    sizes = _gathered(voxels, fragment, instances.count)
+    scored = (sizes > min_size).nonzero().squeeze(1)
+    return Side(instances.labels, instances.block, fragment, sizes, scored)
+
+
+def _gathered(values: torch.Tensor, ids: torch.Tensor, count: int) -> torch.Tensor:
+    """Sums (count,) of the values with ids 1..count."""
+    if values.is_floating_point():
+        return segment_sum(values, ids, count + 1)[1:]
+    return values.new_zeros(count + 1).index_add_(0, ids, values)[1:]

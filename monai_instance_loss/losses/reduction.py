@@ -1,0 +1,63 @@
+"""From values per instance, or per sample and class, to one number: the only place that averages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from monai.utils import LossReduction
+
+from monai_instance_loss.instances import segment_sum
+
+__all__ = ["Averaging"]
+
+
+@dataclass(frozen=True)
+class Averaging:
+    """How a loss averages over instances, samples and classes.
+
+    Attributes:
+        instance_reduction: ``"mean"`` or ``"sum"`` over the instances of a sample, with ``average_over="sample"``.
+        average_over: ``"instance"`` takes all instances of the batch at once, ``"sample"`` reduces each sample first.
+        reduction: ``"mean"`` or ``"sum"`` over the batch: over its instances or its samples, as ``average_over`` says.
+    """
+
+    instance_reduction: Literal["mean", "sum"] = "mean"
+    average_over: Literal["instance", "sample"] = "instance"
+    reduction: str = "mean"
+
+    def __post_init__(self) -> None:
+        for name, value, options in (
+            ("instance_reduction", self.instance_reduction, ("mean", "sum")),
+            ("average_over", self.average_over, ("instance", "sample")),
+            ("reduction", self.reduction, (LossReduction.MEAN, LossReduction.SUM)),
+        ):
+            if value not in options:
+                allowed = " or ".join(f'"{option}"' for option in map(str, options))
+                raise ValueError(f"Expected `{name}` to be {allowed}, but got {value!r}.")
+
+    def instances(
+        self, values: torch.Tensor, block: torch.Tensor, shape: tuple[int, int], present: torch.Tensor
+    ) -> torch.Tensor:
+        """One number from values (R,) of instances that live in blocks (R,) of a (B, C) batch."""
+        batch, channels = shape
+        if self.average_over == "instance":
+            return self._classes(_grouped(values, block % channels, channels, self.reduction), present)
+        per_block = _grouped(values, block, batch * channels, self.instance_reduction)
+        return self.samples(per_block, shape, present)
+
+    def samples(self, values: torch.Tensor, shape: tuple[int, int], present: torch.Tensor) -> torch.Tensor:
+        """One number from values (B * C,), one for each sample and class."""
+        per_sample = values.view(shape)
+        return self._classes(per_sample.sum(0) if self.reduction == "sum" else per_sample.mean(0), present)
+
+    def _classes(self, values: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        return values[present].mean()
+
+
+def _grouped(values: torch.Tensor, group: torch.Tensor, count: int, reduction: str) -> torch.Tensor:
+    total = segment_sum(values, group, count)
+    if reduction == "sum":
+        return total
+    return total / torch.bincount(group, minlength=count).clamp(min=1)

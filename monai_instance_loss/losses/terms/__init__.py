@@ -1,0 +1,16 @@
+"""The instance terms, as functions of an ``Overlap``."""
+
+from monai_instance_loss.losses.terms.center import center_scores
+from monai_instance_loss.losses.terms.detection import false_scores, missed_scores
+from monai_instance_loss.losses.terms.instance import InstanceScores, pred_scores, true_scores
+from monai_instance_loss.losses.terms.proximity import proximity_scores
+
+__all__ = [
+    "InstanceScores",
+    "center_scores",
+    "false_scores",
+    "missed_scores",
+    "pred_scores",
+    "proximity_scores",
+    "true_scores",
+]

@@ -1,0 +1,106 @@
+"""Instance segmentation terms: a criterion on the region of each true and of each predicted instance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from monai_instance_loss.instances import segment_sum
+from monai_instance_loss.losses.overlap import Overlap, Side
+from monai_instance_loss.losses.region import Criterion, RegionLoss, RegionSums
+from monai_instance_loss.losses.terms import masked
+
+__all__ = ["InstanceScores", "pred_scores", "true_scores"]
+
+
+@dataclass(frozen=True, eq=False)
+class InstanceScores:
+    """A criterion's value on each instance of one side, then on each block that has none there.
+
+    Attributes:
+        values: (R,); the N instances first, then one value a block without instance: the criterion on the whole block.
+        block: int64 (R,); sample * C + channel of each value.
+    """
+
+    values: torch.Tensor
+    block: torch.Tensor
+
+
+def true_scores(overlap: Overlap, criterion: Criterion, exclude_other_tp: bool = True) -> InstanceScores:
+    """Score each true instance on itself united with the predicted instances that touch it.
+
+    Source: Rachmadi et al., Comput. Biol. Med. 174 (2024) 108414. A true instance belongs to its region even where it
+    is not predicted: on binary predictions that changes nothing, and a missed lesion has its gradient from there.
+
+    Args:
+        overlap: the batch.
+        criterion: what scores a region.
+        exclude_other_tp: of the touching predicted instances, take only the voxels outside the target; False takes the
+            voxels on other true instances too, as false positives of this one.
+
+    Returns:
+        Scores (K + blocks without target,). Differentiable in the probabilities.
+    """
+    if isinstance(criterion, RegionLoss):
+        values = criterion.score(_true_sums(overlap, criterion, exclude_other_tp))
+    else:
+        values = masked.true_scores(overlap, criterion, exclude_other_tp)
+    return _with_whole_blocks(overlap, criterion, overlap.true, values)
+
+
+def pred_scores(overlap: Overlap, criterion: Criterion) -> InstanceScores:
+    """Score each predicted instance on itself, against the union of the true instances that it touches.
+
+    Source: Rachmadi et al., Comput. Biol. Med. 174 (2024) 108414. An overlap criterion is flat on a false component;
+    there the value is its presence, which is 1 on binary predictions as well.
+
+    Returns:
+        Scores (M + blocks without prediction,). Differentiable in the probabilities.
+    """
+    if not isinstance(criterion, RegionLoss):
+        values = masked.pred_scores(overlap, criterion)
+    else:
+        values = criterion.score(_pred_sums(overlap, criterion))
+        if criterion.presence_scores_false():
+            values = torch.where(overlap.false, overlap.presence_pred, values)
+    return _with_whole_blocks(overlap, criterion, overlap.pred, values)
+
+
+def _true_sums(overlap: Overlap, criterion: RegionLoss, exclude_other_tp: bool) -> RegionSums:
+    off_target = overlap.true.fragment == 0
+    true, pred = overlap.true, overlap.pred
+    on, off = [], []
+    for fragment_sum in overlap.sums(criterion.maps):
+        on.append(true.gather(fragment_sum))
+        if exclude_other_tp:
+            added = pred.gather(torch.where(off_target, fragment_sum, 0))[overlap.pair_pred]
+        else:
+            added = pred.gather(fragment_sum)[overlap.pair_pred] - fragment_sum[overlap.pairs]
+        off.append(segment_sum(added, overlap.pair_true, true.count))
+    return RegionSums(tuple(on), tuple(off), true.voxels)
+
+
+def _pred_sums(overlap: Overlap, criterion: RegionLoss) -> RegionSums:
+    off_target = overlap.true.fragment == 0
+    on, off = [], []
+    for fragment_sum in overlap.sums(criterion.maps):
+        on.append(overlap.pred.gather(torch.where(off_target, 0, fragment_sum)))
+        off.append(overlap.pred.gather(torch.where(off_target, fragment_sum, 0)))
+    touched_voxels = overlap.true.voxels[overlap.pair_true]
+    voxels = touched_voxels.new_zeros(overlap.pred.count).index_add_(0, overlap.pair_pred, touched_voxels)
+    return RegionSums(tuple(on), tuple(off), voxels)
+
+
+def _with_whole_blocks(overlap: Overlap, criterion: Criterion, side: Side, values: torch.Tensor) -> InstanceScores:
+    values, blocks = values[side.scored], overlap.without(side)
+    if blocks.numel():
+        values = torch.cat([values, _whole_block_scores(overlap, criterion, blocks).to(values.dtype)])
+    return InstanceScores(values, torch.cat([side.block[side.scored], blocks]))
+
+
+def _whole_block_scores(overlap: Overlap, criterion: Criterion, blocks: torch.Tensor) -> torch.Tensor:
+    if isinstance(criterion, RegionLoss):
+        return criterion.score(RegionSums(*overlap.block_sums(criterion.maps, blocks)))
+    target = overlap.true.labels.flatten(0, 1)[blocks] > 0
+    return masked.block_scores(criterion, overlap.block_probability(blocks), target)
