@@ -1,0 +1,21 @@
+"""Synthetic brain MRI with white matter hyperintensities, and reading of data laid out as the WMH Challenge."""
+
+from __future__ import annotations
+
+from .cases import find_wmh_cases
+from .dataset import wmh_cases
+from .sites import SITES, Site
+from .split import split_cases
+from .synthesis import WMHCase, synthesize_wmh_case
+from .writing import write_wmh_dataset
+
+__all__ = [
+    "SITES",
+    "Site",
+    "WMHCase",
+    "find_wmh_cases",
+    "split_cases",
+    "synthesize_wmh_case",
+    "wmh_cases",
+    "write_wmh_dataset",
+]
