@@ -1,0 +1,81 @@
+"""What the metrics accept: checks, ignored voxels and background, in one place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from monai.metrics.utils import ignore_background
+
+__all__ = ["prepare_masks"]
+
+
+def prepare_masks(
+    y_pred: Any, y: Any, include_background: bool = True, ignore_index: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Check a binarised prediction and ground truth and turn them into bool masks.
+
+    Source: ours. Ignored voxels are taken out of both masks. Differentiable: nothing.
+
+    Args:
+        y_pred: (B, C, H, W) or (B, C, H, W, D), any dtype, values 0 and 1.
+        y: the same shape, values 0, 1 and ``ignore_index``.
+        include_background: whether to keep the first channel; a single channel is always kept.
+        ignore_index: the value in ``y`` of voxels to leave out; in any channel it takes the voxel out of all of them.
+
+    Returns:
+        Plain bool masks (B, C or C - 1, *spatial) of the prediction and of the ground truth.
+
+    Raises:
+        TypeError: an argument is not a tensor.
+        ValueError: the shapes differ or are not 4D or 5D, a mask is not binary or holds NaN, or ``ignore_index`` is 0
+            or 1, which every voxel of more than one channel may hold.
+
+    Example:
+        >>> import torch
+        >>> masks = prepare_masks(torch.ones(1, 1, 1, 3), torch.tensor([[[[1, 0, -1]]]]), ignore_index=-1)
+        >>> [mask.int().tolist() for mask in masks]
+        [[[[[1, 1, 0]]]], [[[[1, 0, 0]]]]]
+    """
+    y_pred, y = _plain("y_pred", y_pred), _plain("y", y)
+    if y.shape != y_pred.shape:
+        raise ValueError(
+            f"Expected `y` to have the shape of `y_pred`, {tuple(y_pred.shape)}, but got {tuple(y.shape)}."
+        )
+    if y.shape[1] > 1 and ignore_index in (0, 1):
+        raise ValueError(
+            f"Expected `ignore_index` to be neither 0 nor 1 for {y.shape[1]} channels, but got {ignore_index}."
+        )
+    ignored = None if ignore_index is None else _equals(y, ignore_index)
+    _check_binary("y_pred", y_pred, "values in {0, 1}")
+    allowed = "values in {0, 1}" if ignored is None else f"values in {{0, 1}} or the ignore_index {ignore_index}"
+    _check_binary("y", y if ignored is None else y.masked_fill(ignored, 0), allowed)
+    y_pred, y = y_pred != 0, y != 0
+    if ignored is not None:
+        valid = ~ignored.any(1, keepdim=True)
+        y_pred, y = y_pred & valid, y & valid
+    return (y_pred, y) if include_background else ignore_background(y_pred, y)
+
+
+def _plain(name: str, value: Any) -> torch.Tensor:
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"Expected `{name}` to be a torch.Tensor, but got {type(value).__name__}.")
+    if value.ndim not in (4, 5):
+        raise ValueError(
+            f"Expected `{name}` to be (B, C, H, W) or (B, C, H, W, D), but got shape {tuple(value.shape)}."
+        )
+    return value.detach().as_subclass(torch.Tensor)
+
+
+def _equals(y: torch.Tensor, value: int) -> torch.Tensor:
+    # compared within a narrow dtype, a value out of its range would wrap around onto another one
+    narrow = y.dtype in (torch.uint8, torch.int8)
+    return (y.short() if narrow else y) == value
+
+
+def _check_binary(name: str, value: torch.Tensor, allowed: str) -> None:
+    if value.dtype == torch.bool:
+        return
+    odd = (value != 0) & (value != 1)
+    if bool(odd.any()):
+        raise ValueError(f"Expected `{name}` to be binary, {allowed}, but got {value[odd][0].item()}.")

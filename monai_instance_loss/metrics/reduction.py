@@ -1,0 +1,74 @@
+"""From buffered counts to numbers: MONAI's reductions, and "pooled"; NaN stays NaN."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from monai.metrics.utils import do_metric_reduction
+from monai.utils import MetricReduction
+
+from monai_instance_loss.metrics.matching import InstanceCounts
+
+__all__ = ["POOLED", "check_reduction", "reduce_counts"]
+
+POOLED = "pooled"
+
+
+def check_reduction(reduction: MetricReduction | str) -> str:
+    """Give the name of a reduction, and refuse an unknown one.
+
+    Source: ours.
+
+    Args:
+        reduction: a member or value of ``monai.utils.MetricReduction``, or ``"pooled"``.
+
+    Returns:
+        The name.
+
+    Raises:
+        ValueError: ``reduction`` is neither.
+
+    Example:
+        >>> check_reduction("pooled")
+        'pooled'
+    """
+    names = [*(member.value for member in MetricReduction), POOLED]
+    if reduction not in names:
+        raise ValueError(f"Expected `reduction` to be one of {names}, but got {reduction!r}.")
+    return str(reduction)
+
+
+def reduce_counts(
+    counts: torch.Tensor, score: Callable[[InstanceCounts], torch.Tensor], reduction: MetricReduction | str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Score counts and reduce the scores that are not NaN; where there is none the result is NaN, not MONAI's 0.
+
+    Source: MONAI's ``do_metric_reduction``; ``"pooled"`` is ours. It adds the counts of all samples before scoring,
+    so that every instance weighs the same whichever sample it is in, scores each channel, and averages over the
+    channels.
+
+    Args:
+        counts: (N, C, 4), in the order of ``InstanceCounts``.
+        score: from counts of shape (N, C) to float scores of that shape, NaN where there is nothing to score.
+        reduction: a name that ``check_reduction`` accepts.
+
+    Returns:
+        The reduced score, shaped as MONAI shapes it ((1,) for ``"mean"`` and ``"pooled"``), and how many scores that
+        are not NaN went into it.
+
+    Raises:
+        ValueError: ``reduction`` is unknown.
+
+    Example:
+        >>> import torch
+        >>> counts = torch.tensor([[[1, 0, 1, 0]], [[0, 3, 0, 0]]])  # 1 of 1 detected, then 0 of 3
+        >>> missed_rate = lambda c: c.missed / (c.detected + c.missed)
+        >>> [reduce_counts(counts, missed_rate, how)[0].item() for how in ("mean", "pooled")]
+        [0.5, 0.75]
+    """
+    reduction = check_reduction(reduction)
+    if reduction == POOLED:
+        counts, reduction = counts.sum(0, keepdim=True), MetricReduction.MEAN_CHANNEL.value
+    value, not_nans = do_metric_reduction(score(InstanceCounts(*counts.unbind(-1))), reduction)
+    return torch.where(not_nans == 0, torch.nan, value), not_nans
