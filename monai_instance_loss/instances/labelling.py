@@ -114,6 +114,9 @@ def instances_from_map(instance_map: torch.Tensor) -> Instances:
     ids = values.long()
     if plain.is_floating_point() and (bool((ids != values).any()) or bool(torch.isnan(plain).any())):
         raise ValueError("Expected `instance_map` to hold whole numbers, but got fractions, NaN or infinity.")
+    if ids.numel() and int(ids.max()) > 2**31:
+        # ids that would not fit into a key beside their block keep their order only
+        ids = torch.unique(ids, return_inverse=True)[1]
     voxels = rows[0].numel() if rows.shape[0] else 0
     block = position // max(voxels, 1)
     # (block, id) pairs as one sortable key; the sort runs over foreground voxels only

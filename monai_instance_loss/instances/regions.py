@@ -166,7 +166,10 @@ def positions(mask: torch.Tensor) -> torch.Tensor:
     Looks at eight voxels at a time: foreground is sparse, and ``nonzero`` on every voxel costs more than the rest of a
     loss.
     """
-    flat = mask.reshape(-1)
+    flat = mask.reshape(-1).contiguous()
+    if flat.storage_offset() % 8 or flat.numel() == 0:
+        # a view that starts between two words, or that has no stride of its own
+        flat = flat.clone(memory_format=torch.contiguous_format)
     whole = flat.numel() // 8 * 8
     words = flat[:whole].view(torch.int64).nonzero()
     candidates = (words * 8 + torch.arange(8, device=flat.device)).reshape(-1)
@@ -192,7 +195,7 @@ class _SegmentSum(torch.autograd.Function):
         if values.dtype != torch.float64:
             return _sum_fixed_point(values.float(), ids, count)
         # a sorted accumulation on CUDA and a serial one on the CPU: the same order every time
-        return values.new_zeros(count).index_put_((ids,), values, accumulate=True)
+        return values.new_zeros(count).index_put_((ids,), values, accumulate=True) + values.abs().sum() * 0
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None]:

@@ -82,20 +82,26 @@ class InputOptions:
             )
         plain = target.detach().as_subclass(torch.Tensor)
         ignored = self._ignored(plain)
-        if ignored is not None and not self.target_is_instances:
+        if ignored is not None:
             plain = plain.masked_fill(ignored, 0)
         if self.target_is_instances:
             plain = self._instance_map(plain)
+        elif onehot:
+            plain = self._classes(plain, channels)
+            # an ignored voxel belongs to no class, the background's included
+            plain = plain if ignored is None else plain & ~ignored
         else:
-            plain = self._classes(plain, channels) if onehot else self._binary(plain)
+            plain = self._binary(plain)
 
         probability = self._probability(input.as_subclass(torch.Tensor))
-        if not self.include_background and channels > 1:
-            plain, probability = plain[:, 1:], probability.without_background()
-        return Prepared(probability, plain, ignored)
+        return Prepared(probability, plain[:, probability.first :], ignored)
 
     def pixel_arguments(
-        self, input: torch.Tensor, target: torch.Tensor, pixel_loss: torch.nn.Module, ignored: torch.Tensor | None
+        self,
+        input: torch.Tensor,
+        target: torch.Tensor,
+        pixel_loss: Callable[..., torch.Tensor],
+        ignored: torch.Tensor | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """What the pixel loss gets: input and target untouched, but for instance maps and ignored voxels.
 
@@ -165,21 +171,21 @@ class InputOptions:
 
     def _instance_map(self, target: torch.Tensor) -> torch.Tensor:
         low, high = _extremes(target)
-        if not (low >= (self.ignore_index or 0) and math.isfinite(high)):
+        if not (low >= 0 and math.isfinite(high)):
             raise ValueError(
                 "Expected `target` to be an instance map (0 background, ids above, ignore_index="
                 f"{self.ignore_index}), but got {_range(target)}."
             )
+        ids = target.reshape(-1)[positions(target > 0)]
+        if target.is_floating_point() and not torch.equal(ids, ids.round()):
+            raise ValueError(f"Expected `target` to be an instance map of whole numbers, but got {_range(target)}.")
         return target
 
     def _probability(self, input: torch.Tensor) -> Probability:
-        if self.sigmoid:
-            return Probability(input, logits=True)
-        dense = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
-        if self.softmax:
-            return Probability(torch.softmax(dense, 1), logits=False)
-        if self.other_act is not None:
-            dense = self.other_act(dense)
+        first = 0 if self.include_background or input.shape[1] == 1 else 1
+        if self.sigmoid or self.softmax:
+            return Probability(input, "sigmoid" if self.sigmoid else "softmax", first)
+        dense = input if self.other_act is None else self.other_act(input)
         low, high = _extremes(dense.detach())
         # a hair of tolerance, for activations that round; NaN passes, since a NaN loss must come of it
         if low < -1e-3 or high > 1 + 1e-3:
@@ -187,7 +193,7 @@ class InputOptions:
                 "Expected `input` to be probabilities in [0, 1] with neither sigmoid nor softmax set, but got "
                 f"{_range(dense.detach())}."
             )
-        return Probability(dense, logits=False)
+        return Probability(dense, "probability", first)
 
     def _as_background(
         self, input: torch.Tensor, target: torch.Tensor, ignored: torch.Tensor
@@ -196,7 +202,8 @@ class InputOptions:
         input = input.masked_fill(ignored, low)
         one_hot_target = target.shape[1] > 1
         target = target.masked_fill(ignored, 0)
-        if input.shape[1] > 1 and not self.sigmoid:
+        exclusive = self.to_onehot_y or not self.sigmoid
+        if input.shape[1] > 1 and exclusive:
             first = torch.zeros(input.shape[1], dtype=torch.bool, device=input.device)
             first[0] = True
             background = ignored & first.view(1, -1, *[1] * (input.ndim - 2))

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import torch
-from torch.nn.modules.loss import _Loss
 
-from monai_instance_loss.instances import label_instances
+from monai_instance_loss.losses.base import TermsLoss
+from monai_instance_loss.losses.criterion import as_criterion
 from monai_instance_loss.losses.inputs import InputOptions, Prepared
-from monai_instance_loss.losses.options import checked_fraction, checked_size, checked_weights
-from monai_instance_loss.losses.overlap import Overlap
-from monai_instance_loss.losses.pixel import default_pixel_loss
+from monai_instance_loss.losses.options import checked_fraction, checked_size
 from monai_instance_loss.losses.reduction import Averaging
-from monai_instance_loss.losses.region import as_criterion
 from monai_instance_loss.losses.terms import (
     InstanceScores,
     center_scores,
@@ -40,18 +38,7 @@ class InstanceLossTerms(NamedTuple):
     proximity: torch.Tensor
 
 
-_DEFAULT_WEIGHTS = {
-    "pixel": 1.0,
-    "instance": 1.0,
-    "instance_pred": 1.0,
-    "center": 0.0,
-    "false": 0.0,
-    "missed": 0.0,
-    "proximity": 0.0,
-}
-
-
-class InstanceLoss(_Loss):
+class InstanceLoss(TermsLoss):
     """Instance loss, 0 or more: a weighted sum of a pixel loss and of terms that count every lesion alike.
 
     Source: Rachmadi, Byra, Skibbe, *A new family of instance-level loss functions ...*, Comput. Biol. Med. 174 (2024)
@@ -132,6 +119,19 @@ class InstanceLoss(_Loss):
         1.0
     """
 
+    terms_type = InstanceLossTerms
+    default_weights = MappingProxyType(
+        {
+            "pixel": 1.0,
+            "instance": 1.0,
+            "instance_pred": 1.0,
+            "center": 0.0,
+            "false": 0.0,
+            "missed": 0.0,
+            "proximity": 0.0,
+        }
+    )
+
     def __init__(
         self,
         include_background: bool = True,
@@ -156,22 +156,18 @@ class InstanceLoss(_Loss):
         target_is_instances: bool = False,
         reduction: str = "mean",
     ) -> None:
-        averaging = Averaging(instance_reduction, average_over, reduction)
-        super().__init__(reduction=str(averaging.reduction))
-        self.averaging = averaging
-        self.inputs = InputOptions(
-            include_background, to_onehot_y, sigmoid, softmax, other_act, ignore_index, target_is_instances
+        super().__init__(
+            InputOptions(
+                include_background, to_onehot_y, sigmoid, softmax, other_act, ignore_index, target_is_instances
+            ),
+            Averaging(instance_reduction, average_over, reduction),
+            pixel_loss,
+            weights,
+            connectivity,
         )
-        if pixel_loss is not None and not callable(pixel_loss):
-            raise TypeError(
-                f"Expected `pixel_loss` to be None or a loss on (input, target), but got {type(pixel_loss).__name__}."
-            )
-        self.pixel_loss = default_pixel_loss(self.inputs) if pixel_loss is None else pixel_loss
         self.instance_loss = as_criterion("instance_loss", instance_loss)
         self.center_loss = as_criterion("center_loss", center_loss)
-        self.weights = checked_weights(weights, _DEFAULT_WEIGHTS)
         self.threshold = checked_fraction("threshold", threshold)
-        self.connectivity = connectivity
         self.center_radius = checked_size("center_radius", center_radius)
         self.min_instance_size = checked_size("min_instance_size", min_instance_size)
         self.exclude_other_tp = exclude_other_tp
@@ -180,63 +176,8 @@ class InstanceLoss(_Loss):
             raise ValueError(f'Expected `proximity` to be "published" or "mean", but got {proximity!r}.')
         self.proximity = proximity
 
-    def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """The weighted sum of the terms, a scalar with graph."""
-        wanted = {name: weight for name, weight in self.weights.items() if weight > 0}
-        values = self._values(input, target, frozenset(wanted))
-        return sum((weight * values[name] for name, weight in wanted.items()), start=input.flatten()[:0].sum())
-
-    def terms(self, input: torch.Tensor, target: torch.Tensor) -> InstanceLossTerms:
-        """All terms, unweighted, scalars with graph."""
-        return InstanceLossTerms(**self._values(input, target, frozenset(InstanceLossTerms._fields)))
-
-    def extra_repr(self) -> str:
-        """The configuration, for ``repr``."""
-        # the pixel loss is a module and shows itself
-        names = ["weights", "threshold", "connectivity", "center_radius", "min_instance_size", "exclude_other_tp"]
-        names += ["count_as_rate", "proximity", "averaging", "inputs", "instance_loss", "center_loss"]
-        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names if name not in self._modules)
-
-    def _values(self, input: torch.Tensor, target: torch.Tensor, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
-        prepared = self.inputs.prepare(input, target)
-        if input.numel() == 0:
-            return dict.fromkeys(wanted, prepared.probability.zero())
-        values = {}
-        if "pixel" in wanted:
-            values["pixel"] = self._pixel(input, target, prepared)
-        if wanted - {"pixel"}:
-            overlap = self._overlap(prepared)
-            # 1, or NaN with a NaN graph: components know no NaN, but a GradScaler has to see it
-            finite = 1 + (overlap.p * 0).sum()
-            values |= {name: value * finite for name, value in self._instance_values(overlap, wanted).items()}
-        return values
-
-    def _pixel(self, input: torch.Tensor, target: torch.Tensor, prepared: Prepared) -> torch.Tensor:
-        value: torch.Tensor = self.pixel_loss(
-            *self.inputs.pixel_arguments(input, target, self.pixel_loss, prepared.ignored)
-        )
-        if value.numel() != 1:
-            raise ValueError(
-                f"Expected `pixel_loss` to return one number, but got shape {tuple(value.shape)}; set its reduction to "
-                '"mean" or "sum".'
-            )
-        return value.as_subclass(torch.Tensor).reshape(())
-
-    def _overlap(self, prepared: Prepared) -> Overlap:
-        pred = prepared.probability.at_least(self.threshold)
-        if prepared.ignored is not None:
-            pred &= ~prepared.ignored
-        true = self.inputs.label_target(prepared, self.connectivity)
-        return Overlap(
-            true,
-            label_instances(pred, self.connectivity),
-            prepared.probability,
-            prepared.ignored,
-            self.min_instance_size,
-            foreground=pred | (prepared.target > 0 if self.inputs.target_is_instances else prepared.target),
-        )
-
-    def _instance_values(self, overlap: Overlap, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
+    def _instance_values(self, prepared: Prepared, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
+        overlap = self._overlap(prepared, self.threshold, self.min_instance_size)
         shape = (overlap.shape[0], overlap.shape[1])
         present = overlap.classes_present()
         true: InstanceScores | None = None
@@ -257,4 +198,5 @@ class InstanceLoss(_Loss):
             blocks["missed"] = missed_scores(overlap, self.count_as_rate)
         if "proximity" in wanted and true is not None and pred is not None:
             blocks["proximity"] = proximity_scores(overlap, true, pred, self.proximity)
-        return values | {name: self.averaging.samples(value, shape, present) for name, value in blocks.items()}
+        values |= {name: self.averaging.samples(value, shape, present) for name, value in blocks.items()}
+        return {name: value * overlap.finite for name, value in values.items()}

@@ -10,9 +10,12 @@ import torch
 
 from monai_instance_loss.instances import Instances, coordinate_sums, fragments, merge_boxes, segment_sum
 from monai_instance_loss.instances.regions import voxel_coordinates, weighted_mean
-from monai_instance_loss.losses.probability import Probability
+from monai_instance_loss.losses.probability import Probability, Voxels
+from monai_instance_loss.losses.region import RegionSums
 
 __all__ = ["Overlap", "Side"]
+
+Maps = Callable[[Voxels], tuple[torch.Tensor, ...]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,13 +73,26 @@ class Overlap:
         self.position, self.fragment_ids, self.fragment_voxels = parts.position, parts.ids, parts.voxels
         self.true = _side(true, parts.true, parts.voxels, min_instance_size)
         self.pred = _side(pred, parts.pred, parts.voxels, min_instance_size)
-        self.p = probability.at(parts.position)
+        self.voxels = probability.at(parts.position)
         self._sums: dict[object, tuple[torch.Tensor, ...]] = {}
 
     @property
     def blocks(self) -> int:
         """Number of (sample, channel) blocks."""
         return int(self.shape[0] * self.shape[1])
+
+    @cached_property
+    def finite(self) -> torch.Tensor:
+        """1, or NaN with a NaN gradient: components know no NaN, but a GradScaler has to see it."""
+        return 1 + (self.voxels.p * 0).sum()
+
+    @cached_property
+    def block_voxels(self) -> torch.Tensor:
+        """int64 (B * C,): voxels of each block that are not ignored."""
+        voxels = torch.full((self.blocks,), self.shape[2:].numel(), device=self.position.device)
+        if self.ignored is None:
+            return voxels
+        return voxels - self.ignored.flatten(1).sum(1).repeat_interleave(self.shape[1])
 
     @cached_property
     def pairs(self) -> torch.Tensor:
@@ -134,25 +150,24 @@ class Overlap:
 
     def block_probability(self, blocks: torch.Tensor) -> torch.Tensor:
         """Probabilities (n, *spatial) of whole blocks (n,), 0 on ignored voxels. Differentiable."""
-        p = self.probability.blocks(blocks)
-        if self.ignored is None:
-            return p
-        return p.masked_fill(self.ignored[torch.div(blocks, self.shape[1], rounding_mode="floor"), 0], 0)
+        return self._without_ignored(self.probability.blocks(blocks).p, blocks)
 
-    def block_sums(
-        self, maps: Callable[[torch.Tensor], tuple[torch.Tensor, ...]], blocks: torch.Tensor
-    ) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...], torch.Tensor]:
-        """Sums of maps over whole blocks (n,), on and off the target, and the target's voxels."""
+    def block_sums(self, maps: Maps, blocks: torch.Tensor) -> RegionSums:
+        """Sums of maps over whole blocks (n,)."""
         owner = torch.cat([blocks.new_full((1,), -1), self.true.block])[self.true.fragment]
         on = tuple(_gathered(values, owner + 1, self.blocks)[blocks] for values in self.sums(maps))
-        p = self.block_probability(blocks).flatten(1)
-        off = tuple(values.sum(1) - part for values, part in zip(maps(p), on, strict=True))
-        return on, off, _gathered(self.fragment_voxels, owner + 1, self.blocks)[blocks]
+        # what a map sums to on the target is known: one sum over the whole block gives the rest
+        whole = (self._without_ignored(values, blocks) for values in maps(self.probability.blocks(blocks)))
+        off = tuple(values.flatten(1).sum(1) - part for values, part in zip(whole, on, strict=True))
+        target_voxels = _gathered(self.fragment_voxels, owner + 1, self.blocks)[blocks]
+        return RegionSums(on, off, target_voxels, self.block_voxels[blocks])
 
-    def sums(self, maps: Callable[[torch.Tensor], tuple[torch.Tensor, ...]]) -> tuple[torch.Tensor, ...]:
-        """Sums over fragments (A,) of each map of p; asked for twice, computed once."""
+    def sums(self, maps: Maps) -> tuple[torch.Tensor, ...]:
+        """Sums over fragments (A,) of each map; asked for twice, computed once."""
         if maps not in self._sums:
-            self._sums[maps] = tuple(self._sum(values) for values in maps(self.p))
+            self._sums[maps] = tuple(
+                segment_sum(values, self.fragment_ids, self.fragment_voxels.numel()) for values in maps(self.voxels)
+            )
         return self._sums[maps]
 
     def without(self, side: Side) -> torch.Tensor:
@@ -171,13 +186,15 @@ class Overlap:
         weighted, weights = self.sums(_presence_maps)
         return weighted_mean(side.gather(weighted), side.gather(weights))
 
-    def _sum(self, values: torch.Tensor) -> torch.Tensor:
-        return segment_sum(values, self.fragment_ids, self.fragment_voxels.numel())
+    def _without_ignored(self, values: torch.Tensor, blocks: torch.Tensor) -> torch.Tensor:
+        if self.ignored is None:
+            return values
+        return values.masked_fill(self.ignored[torch.div(blocks, self.shape[1], rounding_mode="floor"), 0], 0)
 
 
-def _presence_maps(p: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    fixed = p.detach()
-    return p * fixed, fixed
+def _presence_maps(voxels: Voxels) -> tuple[torch.Tensor, ...]:
+    fixed = voxels.p.detach()
+    return voxels.p * fixed, fixed
 
 
 def _side(instances: Instances, fragment: torch.Tensor, voxels: torch.Tensor, min_size: int) -> Side:

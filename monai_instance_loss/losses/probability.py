@@ -4,10 +4,54 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
 
 import torch
+import torch.nn.functional as F
 
-__all__ = ["Probability"]
+__all__ = ["Probability", "Voxels"]
+
+# the smallest normal float32: its logarithm, -87, is as low as a probability's gets
+_TINY = 1.1754944e-38
+
+
+class Voxels:
+    """Probabilities of some voxels and their logarithms, which come from the logits where there are any.
+
+    Attributes:
+        p: foreground probability, in [0, 1].
+        log_p: its logarithm.
+        log_q: the logarithm of 1 - p.
+    """
+
+    def __init__(self, *, p: torch.Tensor | None = None, logit: torch.Tensor | None = None) -> None:
+        if (p is None) == (logit is None):
+            raise ValueError("Expected either `p` or `logit`, but got both or neither.")
+        self._logit = logit
+        if p is not None:
+            self.p = p
+
+    @cached_property
+    def p(self) -> torch.Tensor:
+        """Foreground probability."""
+        return torch.sigmoid(self._known_logit)
+
+    @cached_property
+    def log_p(self) -> torch.Tensor:
+        """Logarithm of p."""
+        return self.p.clamp(min=_TINY).log() if self._logit is None else F.logsigmoid(self._logit)
+
+    @cached_property
+    def log_q(self) -> torch.Tensor:
+        """Logarithm of 1 - p."""
+        return (1 - self.p).clamp(min=_TINY).log() if self._logit is None else F.logsigmoid(-self._logit)
+
+    @property
+    def _known_logit(self) -> torch.Tensor:
+        if self._logit is None:
+            raise ValueError("Expected logits, but got probabilities only.")
+        return self._logit
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,40 +61,79 @@ class Probability:
     Lesions cover a per cent of a volume: activating only the voxels that a loss looks at saves most of its passes.
 
     Attributes:
-        values: (B, C, *spatial), logits of a sigmoid or probabilities.
-        logits: whether ``values`` are logits.
+        values: (B, C0, *spatial), probabilities, or logits of a sigmoid or a softmax; every channel of the input.
+        kind: what ``values`` are.
+        first: the first channel that counts, 1 without background; C = C0 - first.
     """
 
     values: torch.Tensor
-    logits: bool
+    kind: Literal["sigmoid", "softmax", "probability"]
+    first: int = 0
 
-    def without_background(self) -> Probability:
-        """The same without channel 0."""
-        return Probability(self.values[:, 1:], self.logits)
+    @property
+    def channels(self) -> int:
+        """Number of channels C."""
+        return self.values.shape[1] - self.first
 
     def at_least(self, threshold: float) -> torch.Tensor:
         """Bool (B, C, *spatial): where the probability is at least ``threshold``, and where it is NaN.
 
         Counting NaN in makes every instance loss see it: a NaN voxel is part of a predicted component.
         """
-        bound = math.log(threshold / (1 - threshold)) if self.logits else threshold
-        return (self.values.detach() < bound).logical_not_()
+        # compared in half precision, the threshold itself would be rounded
+        values, bound = _widened(self.values.detach()), threshold
+        if self.kind == "sigmoid":
+            bound = math.log(threshold / (1 - threshold))
+        elif self.kind == "softmax":
+            values = torch.softmax(values, 1)
+        return (values[:, self.first :] < bound).logical_not_()
 
-    def at(self, position: torch.Tensor) -> torch.Tensor:
-        """Probabilities (V,) at flat positions (V,) in (B, C, *spatial). Differentiable."""
-        return self._activate(self.values.reshape(-1).index_select(0, position))
+    def at(self, position: torch.Tensor) -> Voxels:
+        """Voxels (V,) at flat positions (V,) in (B, C, *spatial). Differentiable."""
+        size = self.values.shape[2:].numel()
+        voxel = position % size
+        block = torch.div(position, size, rounding_mode="floor")
+        sample = torch.div(block, self.channels, rounding_mode="floor")
+        channel = block % self.channels + self.first
+        count = self.values.shape[1]
+        flat = self.values.reshape(-1)
+        if self.kind != "softmax":
+            # without a background channel to skip, positions are what they were
+            where = position if self.first == 0 else (sample * count + channel) * size + voxel
+            return self._voxels(_widened(flat.index_select(0, where)))
+        base = sample * count * size + voxel
+        classes = [_widened(flat.index_select(0, base + index * size)) for index in range(count)]
+        return self._voxels(_one_vs_rest(torch.stack(classes, 1), channel))
 
-    def blocks(self, index: torch.Tensor) -> torch.Tensor:
-        """Probabilities (n, *spatial) of whole (sample, channel) blocks (n,), in ascending order. Differentiable."""
-        rows = self.values.flatten(0, 1)
-        # the index of every row in order needs no copy
-        return self._activate(rows if index.numel() == rows.shape[0] else rows.index_select(0, index))
+    def blocks(self, index: torch.Tensor) -> Voxels:
+        """Voxels (n, *spatial) of whole (sample, channel) blocks (n,), in ascending order. Differentiable."""
+        sample, channel = torch.div(index, self.channels, rounding_mode="floor"), index % self.channels + self.first
+        if self.kind == "softmax":
+            logits = _widened(self.values[sample])
+            by_class = logits.flatten(2).transpose(1, 2)
+            of_voxel = channel[:, None].expand(by_class.shape[:2])
+            return self._voxels(
+                _one_vs_rest(by_class.reshape(-1, logits.shape[1]), of_voxel.reshape(-1)).view(-1, *logits.shape[2:])
+            )
+        if index.numel() == self.values.shape[0] * self.values.shape[1]:
+            # every block in order needs no copy
+            return self._voxels(_widened(self.values.flatten(0, 1)))
+        return self._voxels(_widened(self.values[sample, channel]))
 
     def zero(self) -> torch.Tensor:
         """A zero that carries the graph, whatever the values hold."""
-        return self._activate(self.values.flatten()[:0]).sum()
+        return _widened(self.values.flatten()[:0]).sum()
 
-    def _activate(self, values: torch.Tensor) -> torch.Tensor:
-        if values.dtype in (torch.float16, torch.bfloat16):
-            values = values.float()
-        return torch.sigmoid(values) if self.logits else values
+    def _voxels(self, values: torch.Tensor) -> Voxels:
+        return Voxels(p=values) if self.kind == "probability" else Voxels(logit=values)
+
+
+def _one_vs_rest(logits: torch.Tensor, channel: torch.Tensor) -> torch.Tensor:
+    """Logits (n,) of one class of each of n voxels against all others, from softmax logits (n, C) and classes (n,)."""
+    own = F.one_hot(channel, logits.shape[1]).bool()
+    rest = logits.masked_fill(own, -torch.inf).logsumexp(1)
+    return logits.gather(1, channel[:, None]).squeeze(1) - rest
+
+
+def _widened(values: torch.Tensor) -> torch.Tensor:
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values

@@ -10,7 +10,7 @@ from monai.utils import LossReduction
 
 from monai_instance_loss.instances import segment_sum
 
-__all__ = ["Averaging"]
+__all__ = ["Averaging", "checked_reduction", "reduce_blocks"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,22 @@ class Averaging:
 
     def _classes(self, values: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
         return values[present].mean()
+
+
+def checked_reduction(reduction: str) -> str:
+    """The name of one of torch's reductions."""
+    options = [str(option) for option in LossReduction]
+    if reduction not in options:
+        raise ValueError(f"Expected `reduction` to be one of {options}, but got {reduction!r}.")
+    return str(reduction)
+
+
+def reduce_blocks(values: torch.Tensor, reduction: str, ndim: int) -> torch.Tensor:
+    """Reduce values (B, C) as MONAI's losses do: to a scalar, or with ``"none"`` to (B, C, 1, ...) of ``ndim``."""
+    if reduction == LossReduction.NONE:
+        return values.view(*values.shape, *[1] * (ndim - 2))
+    # the mean of no value would be NaN; a sum over nothing is 0 and keeps the graph
+    return values.sum() if reduction == LossReduction.SUM or values.numel() == 0 else values.mean()
 
 
 def _grouped(values: torch.Tensor, group: torch.Tensor, count: int, reduction: str) -> torch.Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from monai_instance_loss.instances.backends.cpu import label_blocks_cpu
-from monai_instance_loss.instances.backends.torch import label_blocks_torch
+from monai_instance_loss.instances.backends.propagation import label_blocks_torch
 
 __all__ = ["label_blocks", "label_blocks_cpu", "label_blocks_torch"]
 

@@ -19,10 +19,7 @@ def label_blocks_cpu(mask: torch.Tensor, connectivity: int) -> tuple[torch.Tenso
     counts = []
     offset = 0
     for block, out in zip(mask.numpy().reshape(slices.shape), slices, strict=True):
-        # memory order is raster order only in a C-contiguous array
-        found, count = cc3d.connected_components(
-            np.ascontiguousarray(block), connectivity=_NEIGHBOURS[connectivity], binary_image=True, return_N=True
-        )
+        found, count = _label(block, connectivity)
         if offset == 0 or count == 0:
             out[...] = found
         else:
@@ -31,3 +28,17 @@ def label_blocks_cpu(mask: torch.Tensor, connectivity: int) -> tuple[torch.Tenso
         counts.append(count)
         offset += count
     return torch.from_numpy(labels), torch.tensor(counts, dtype=torch.int64)
+
+
+def _label(block: np.ndarray, connectivity: int) -> tuple[np.ndarray, int]:
+    size = tuple(slice(extent) for extent in block.shape)
+    odd = tuple(extent % 2 for extent in block.shape)
+    if connectivity == 3 and any(odd):
+        # cc3d 4.1.1 counts on half an odd extent rounded down, and runs out of labels when every second voxel is a
+        # component of its own
+        block = np.pad(block, [(0, extra) for extra in odd])
+    # memory order is raster order only in a C-contiguous array
+    found, count = cc3d.connected_components(
+        np.ascontiguousarray(block), connectivity=_NEIGHBOURS[connectivity], binary_image=True, return_N=True
+    )
+    return found[size], count

@@ -10,8 +10,10 @@ import torch
 
 from monai_instance_loss.instances import coordinate_sums, segment_sum
 from monai_instance_loss.instances.regions import positions
+from monai_instance_loss.losses.criterion import Criterion
 from monai_instance_loss.losses.overlap import Overlap, Side
-from monai_instance_loss.losses.region import Criterion, RegionLoss, RegionSums
+from monai_instance_loss.losses.probability import Voxels
+from monai_instance_loss.losses.region import RegionLoss, RegionSums
 from monai_instance_loss.losses.terms import masked
 
 __all__ = ["center_scores"]
@@ -60,12 +62,13 @@ def center_scores(overlap: Overlap, criterion: Criterion, radius: int) -> torch.
 
     on, total = shown.count_showing(picture, rank, on_target)
     target_block = torch.div(positions(on_target), overlap.shape[2:].numel(), rounding_mode="floor")
-    maps = criterion.maps(presence)
+    maps = criterion.maps(Voxels(p=presence))
     return criterion.score(
         RegionSums(
             on=tuple(segment_sum(values * on, shown.block, overlap.blocks) for values in maps),
             off=tuple(segment_sum(values * (total - on), shown.block, overlap.blocks) for values in maps),
             target_voxels=torch.bincount(target_block, minlength=overlap.blocks),
+            voxels=overlap.block_voxels,
         )
     )
 
@@ -133,7 +136,8 @@ class _Boxes:
     @cached_property
     def _window(self) -> torch.Tensor:
         """int64 (w, spatial dims): offsets from the low corner that cover the largest box."""
-        size = (self.high - self.low).amax(0).tolist()
+        # a box at the edge may be empty
+        size = (self.high - self.low).amax(0).clamp(min=1).tolist()
         axes = torch.meshgrid(*(torch.arange(n, device=self.low.device) for n in size), indexing="ij")
         return torch.stack([axis.reshape(-1) for axis in axes], 1)
 
@@ -142,7 +146,7 @@ class _Boxes:
         return self._chunk(slice(None))
 
     def _chunk(self, chunk: slice) -> tuple[slice, torch.Tensor, torch.Tensor]:
-        """Flat positions (n, w) of boxes in the batch, and which of them lie in the box (the others stand at its corner)."""
+        """Flat positions (n, w) of boxes in the batch, and which lie in the box (the others stand at its corner)."""
         corner, offset = self.block[chunk], torch.zeros_like(self._window[:, 0])
         inside = torch.ones((1, 1), dtype=torch.bool, device=self.low.device)
         for axis, extent in enumerate(self.overlap.shape[2:]):

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 
 from monai_instance_loss.instances import segment_sum
+from monai_instance_loss.losses.criterion import Criterion
 from monai_instance_loss.losses.overlap import Overlap, Side
-from monai_instance_loss.losses.region import Criterion, RegionLoss, RegionSums
+from monai_instance_loss.losses.region import RegionLoss, RegionSums
 from monai_instance_loss.losses.terms import masked
 
 __all__ = ["InstanceScores", "pred_scores", "true_scores"]
@@ -61,9 +62,9 @@ def pred_scores(overlap: Overlap, criterion: Criterion) -> InstanceScores:
     if not isinstance(criterion, RegionLoss):
         values = masked.pred_scores(overlap, criterion)
     else:
-        values = criterion.score(_pred_sums(overlap, criterion))
-        if criterion.presence_scores_false():
-            values = torch.where(overlap.false, overlap.presence_pred, values)
+        sums = _pred_sums(overlap, criterion)
+        on_false = criterion.score_false(sums, overlap.presence_pred)
+        values = torch.where(overlap.false, on_false, criterion.score(sums))
     return _with_whole_blocks(overlap, criterion, overlap.pred, values)
 
 
@@ -78,7 +79,7 @@ def _true_sums(overlap: Overlap, criterion: RegionLoss, exclude_other_tp: bool) 
         else:
             added = pred.gather(fragment_sum)[overlap.pair_pred] - fragment_sum[overlap.pairs]
         off.append(segment_sum(added, overlap.pair_true, true.count))
-    return RegionSums(tuple(on), tuple(off), true.voxels)
+    return RegionSums(tuple(on), tuple(off), true.voxels, overlap.block_voxels[true.block])
 
 
 def _pred_sums(overlap: Overlap, criterion: RegionLoss) -> RegionSums:
@@ -89,7 +90,7 @@ def _pred_sums(overlap: Overlap, criterion: RegionLoss) -> RegionSums:
         off.append(overlap.pred.gather(torch.where(off_target, fragment_sum, 0)))
     touched_voxels = overlap.true.voxels[overlap.pair_true]
     voxels = touched_voxels.new_zeros(overlap.pred.count).index_add_(0, overlap.pair_pred, touched_voxels)
-    return RegionSums(tuple(on), tuple(off), voxels)
+    return RegionSums(tuple(on), tuple(off), voxels, overlap.block_voxels[overlap.pred.block])
 
 
 def _with_whole_blocks(overlap: Overlap, criterion: Criterion, side: Side, values: torch.Tensor) -> InstanceScores:
@@ -101,6 +102,6 @@ def _with_whole_blocks(overlap: Overlap, criterion: Criterion, side: Side, value
 
 def _whole_block_scores(overlap: Overlap, criterion: Criterion, blocks: torch.Tensor) -> torch.Tensor:
     if isinstance(criterion, RegionLoss):
-        return criterion.score(RegionSums(*overlap.block_sums(criterion.maps, blocks)))
+        return criterion.score(overlap.block_sums(criterion.maps, blocks))
     target = overlap.true.labels.flatten(0, 1)[blocks] > 0
     return masked.block_scores(criterion, overlap.block_probability(blocks), target)

@@ -54,7 +54,7 @@ def _call(
         _scalar(criterion(torch.where(region, p, 0)[None, None], target[None, None].to(p.dtype)))
         for p, region, target in regions
     ]
-    return torch.stack(values) if values else overlap.p.new_zeros(0)
+    return torch.stack(values) if values else overlap.voxels.p.new_zeros(0)
 
 
 def _block(overlap: Overlap, block: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -1,0 +1,117 @@
+"""What instance losses share: a pixel loss, weighted terms, checks, empty and NaN input."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch.nn.modules.loss import _Loss
+
+from monai_instance_loss.instances import label_instances
+from monai_instance_loss.instances.labelling import resolve_connectivity
+from monai_instance_loss.losses.inputs import InputOptions, Prepared
+from monai_instance_loss.losses.options import checked_weights
+from monai_instance_loss.losses.overlap import Overlap
+from monai_instance_loss.losses.pixel import default_pixel_loss
+from monai_instance_loss.losses.reduction import Averaging
+
+__all__ = ["TermsLoss"]
+
+
+class TermsLoss(_Loss, ABC):
+    """A weighted sum of a pixel loss and instance terms, 0 or more; a subclass names the terms and computes them.
+
+    Source: ours. Differentiable in ``input``.
+
+    Args:
+        inputs: how to read input and target.
+        averaging: how to average over instances, samples and classes.
+        pixel_loss: the pixel loss, None for the default.
+        weights: term name to weight; terms not named keep the subclass's default.
+        connectivity: as in ``label_instances``.
+
+    Raises:
+        TypeError: ``pixel_loss`` is not callable.
+        ValueError: ``weights`` names no term or is negative.
+    """
+
+    terms_type: ClassVar[type[Any]]
+    default_weights: ClassVar[Mapping[str, float]]
+
+    def __init__(
+        self,
+        inputs: InputOptions,
+        averaging: Averaging,
+        pixel_loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None,
+        weights: Mapping[str, float] | None,
+        connectivity: int | None,
+    ) -> None:
+        super().__init__(reduction=str(averaging.reduction))
+        if pixel_loss is not None and not callable(pixel_loss):
+            raise TypeError(
+                f"Expected `pixel_loss` to be None or a loss on (input, target), but got {type(pixel_loss).__name__}."
+            )
+        self.inputs = inputs
+        self.averaging = averaging
+        self.pixel_loss = default_pixel_loss(inputs) if pixel_loss is None else pixel_loss
+        self.weights = checked_weights(weights, self.default_weights)
+        self.connectivity = connectivity
+
+    def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """The weighted sum of the terms, a scalar with graph."""
+        wanted = {name: weight for name, weight in self.weights.items() if weight > 0}
+        values = self._values(input, target, frozenset(wanted))
+        return sum((weight * values[name] for name, weight in wanted.items()), start=input.flatten()[:0].sum())
+
+    def terms(self, input: torch.Tensor, target: torch.Tensor) -> Any:
+        """All terms, unweighted, scalars with graph: a NamedTuple."""
+        return self.terms_type(**self._values(input, target, frozenset(self.terms_type._fields)))
+
+    def extra_repr(self) -> str:
+        """The configuration, for ``repr``."""
+        # modules, the pixel loss first among them, show themselves
+        return ", ".join(
+            f"{name}={value!r}" for name, value in vars(self).items() if not name.startswith("_") and name != "training"
+        )
+
+    @abstractmethod
+    def _instance_values(self, prepared: Prepared, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
+        """The wanted terms but the pixel loss, for a batch that is not empty."""
+
+    def _values(self, input: torch.Tensor, target: torch.Tensor, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
+        prepared = self.inputs.prepare(input, target)
+        resolve_connectivity(self.connectivity, input.ndim - 2)
+        if input.numel() == 0:
+            return dict.fromkeys(wanted, prepared.probability.zero())
+        values = {}
+        if "pixel" in wanted:
+            values["pixel"] = self._pixel(input, target, prepared)
+        if wanted - {"pixel"}:
+            values |= self._instance_values(prepared, wanted)
+        return values
+
+    def _pixel(self, input: torch.Tensor, target: torch.Tensor, prepared: Prepared) -> torch.Tensor:
+        value: torch.Tensor = self.pixel_loss(
+            *self.inputs.pixel_arguments(input, target, self.pixel_loss, prepared.ignored)
+        )
+        if value.numel() != 1:
+            raise ValueError(
+                f"Expected `pixel_loss` to return one number, but got shape {tuple(value.shape)}; set its reduction to "
+                '"mean" or "sum".'
+            )
+        return value.as_subclass(torch.Tensor).reshape(())
+
+    def _overlap(self, prepared: Prepared, threshold: float, min_instance_size: int = 0) -> Overlap:
+        pred = prepared.probability.at_least(threshold)
+        if prepared.ignored is not None:
+            pred &= ~prepared.ignored
+        return Overlap(
+            self.inputs.label_target(prepared, self.connectivity),
+            label_instances(pred, self.connectivity),
+            prepared.probability,
+            prepared.ignored,
+            min_instance_size,
+            foreground=pred | (prepared.target > 0 if self.inputs.target_is_instances else prepared.target),
+        )

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from monai_instance_loss.instances.backends import label_blocks, label_blocks_cpu, label_blocks_torch
+
+BACKENDS = {"cpu": label_blocks_cpu, "torch": label_blocks_torch}
+
+
+def random_blocks(shape: tuple[int, ...], density: float, seed: int) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).random(shape) < density)
+
+
+def check_same(mask: torch.Tensor, connectivity: int) -> None:
+    labels, counts = label_blocks_cpu(mask, connectivity)
+    for other_labels, other_counts in (label_blocks_torch(mask, connectivity), label_blocks(mask, connectivity)):
+        assert torch.equal(labels, other_labels)
+        assert torch.equal(counts, other_counts)
+        assert labels.dtype == other_labels.dtype == torch.int32
+        assert counts.dtype == other_counts.dtype == torch.int64
+        assert other_labels.is_contiguous()
+        assert other_labels.shape == mask.shape
+
+
+@settings(max_examples=60)
+@given(
+    shape=st.one_of(
+        st.tuples(st.integers(1, 4), *[st.integers(1, 12)] * 2), st.tuples(st.integers(1, 3), *[st.integers(1, 8)] * 3)
+    ),
+    density=st.sampled_from([0.0, 0.1, 0.35, 0.6, 1.0]),
+    seed=st.integers(0, 2**32 - 1),
+    data=st.data(),
+)
+def test_backends_agree_bit_for_bit(shape, density, seed, data):
+    check_same(random_blocks(shape, density, seed), data.draw(st.integers(1, len(shape) - 1)))
+
+
+# densities around the percolation thresholds of 6 (0.31), 18 (0.14) and 26 (0.10) neighbours have the longest paths
+@pytest.mark.parametrize(("density", "connectivity"), [(0.02, 3), (0.1, 3), (0.14, 2), (0.31, 1), (0.6, 1)])
+def test_backends_agree_on_a_volume_of_96_cubed(density, connectivity):
+    check_same(random_blocks((1, 96, 96, 96), density, 7), connectivity)
+
+
+@pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
+def test_a_diagonal_is_connected_by_as_many_steps_as_it_takes(backend):
+    image = torch.eye(5, dtype=torch.bool)[None]
+    space = torch.zeros(1, 5, 5, 5, dtype=torch.bool)
+    face = torch.zeros(1, 5, 5, 5, dtype=torch.bool)
+    for i in range(5):
+        space[0, i, i, 4 - i] = True
+        face[0, i, 2, i] = True
+    expected = {1: (5, 5, 5), 2: (1, 5, 1), 3: (None, 1, 1)}
+    for connectivity, counts in expected.items():
+        for mask, count in zip((image, space, face), counts, strict=True):
+            if count is not None:
+                assert backend(mask, connectivity)[1].tolist() == [count]
+
+
+@pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
+def test_long_paths_are_found_whole(backend, long_path):
+    labels, counts = backend(long_path[0], 1)
+    assert counts.tolist() == [1]
+    assert torch.equal(labels > 0, long_path[0])
+
+
+@pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
+def test_blocks_without_foreground_between_others(backend):
+    mask = torch.zeros(5, 2, 3, dtype=torch.bool)
+    mask[1, 0, 0] = mask[1, 0, 2] = mask[3, 1, 1] = True
+    labels, counts = backend(mask, 2)
+    assert counts.tolist() == [0, 2, 0, 1, 0]
+    assert labels.flatten(1).tolist() == [[0] * 6, [1, 0, 2, 0, 0, 0], [0] * 6, [0, 0, 0, 0, 3, 0], [0] * 6]
+
+
+@pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
+def test_mask_is_not_written_to(backend):
+    mask = random_blocks((2, 6, 7), 0.5, 1)
+    before = mask.clone()
+    labels, _ = backend(mask, 1)
+    labels.fill_(5)
+    assert torch.equal(mask, before)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("connectivity", [1, 2, 3])
+def test_cuda_agrees_bit_for_bit(connectivity):
+    for density in (0.02, 0.1, 0.31, 0.6):
+        mask = random_blocks((2, 48, 64, 33), density, 11)
+        labels, counts = label_blocks(mask.cuda(), connectivity)
+        expected_labels, expected_counts = label_blocks_cpu(mask, connectivity)
+        assert torch.equal(labels.cpu(), expected_labels)
+        assert torch.equal(counts.cpu(), expected_counts)
