@@ -22,7 +22,7 @@ WMH_NAME = "wmh.nii.gz"
 _GRID_TOLERANCE = 0.1
 
 
-def find_wmh_cases(root: str | os.PathLike[str]) -> list[dict[str, str]]:
+def find_wmh_cases(root: str | os.PathLike[str], *, labelled: bool = True) -> list[dict[str, str]]:
     """Find the cases of a data set in the layout of the WMH Segmentation Challenge.
 
     Source: layout of https://wmh.isi.uu.nl. A case is a folder at any depth, such as ``Utrecht/0`` or
@@ -30,9 +30,10 @@ def find_wmh_cases(root: str | os.PathLike[str]) -> list[dict[str, str]]:
 
     Args:
         root: folder of the data set.
+        labelled: False finds cases by their ``pre/FLAIR.nii.gz`` and leaves labels alone, for inference.
 
     Returns:
-        One entry a case with the keys "case" (folder below ``root``), "flair", "t1" and "wmh" (paths), in
+        One entry a case with the keys "case" (folder below ``root``), "flair", "t1" and, if labelled, "wmh" (paths), in
         natural order: ``Utrecht/2`` before ``Utrecht/10``.
 
     Raises:
@@ -49,12 +50,15 @@ def find_wmh_cases(root: str | os.PathLike[str]) -> list[dict[str, str]]:
     folder = Path(root)
     if not folder.is_dir():
         raise FileNotFoundError(f"Expected `root` to be an existing folder, but got {folder}.")
-    labels = [path for path in folder.rglob(WMH_NAME) if (path.parent / "pre").is_dir()]
-    if not labels:
-        raise FileNotFoundError(
-            f"Expected `root` to hold cases (`<case>/{WMH_NAME}` next to a folder `pre`), but got none in {folder}."
-        )
-    cases = [_read_case(folder, path) for path in labels]
+    if labelled:
+        found = [path.parent for path in folder.rglob(WMH_NAME) if (path.parent / "pre").is_dir()]
+        wanted = f"`<case>/{WMH_NAME}` next to a folder `pre`"
+    else:
+        found = [path.parent.parent for path in folder.rglob("FLAIR.nii.gz") if path.parent.name == "pre"]
+        wanted = "`<case>/pre/FLAIR.nii.gz`"
+    if not found:
+        raise FileNotFoundError(f"Expected `root` to hold cases ({wanted}), but got none in {folder}.")
+    cases = [_read_case(folder, path, labelled) for path in found]
     return sorted(cases, key=lambda case: _natural_key(case["case"]))
 
 
@@ -63,17 +67,19 @@ def _natural_key(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
-def _read_case(root: Path, label: Path) -> dict[str, str]:
-    flair, t1 = (label.parent / "pre" / name for name in ("FLAIR.nii.gz", "T1.nii.gz"))
-    for path in (flair, t1):
+def _read_case(root: Path, case: Path, labelled: bool) -> dict[str, str]:
+    files = {"flair": case / "pre" / "FLAIR.nii.gz", "t1": case / "pre" / "T1.nii.gz"}
+    if labelled:
+        files["wmh"] = case / WMH_NAME
+    for path in files.values():
         if not path.is_file():
-            raise FileNotFoundError(f"Expected the case of {label} to have {path}, but got no such file.")
-    reference = _read_header(flair)
-    for path in (t1, label):
-        _check_same_grid(flair, reference, path, _read_header(path))
-    name = label.parent.relative_to(root).as_posix()
+            raise FileNotFoundError(f"Expected the case {case} to have {path}, but got no such file.")
+    reference = _read_header(files["flair"])
+    for path in list(files.values())[1:]:
+        _check_same_grid(files["flair"], reference, path, _read_header(path))
+    name = case.relative_to(root).as_posix()
     name = root.resolve().name if name == "." else name
-    return {"case": name, "flair": str(flair), "t1": str(t1), "wmh": str(label)}
+    return {"case": name} | {key: str(path) for key, path in files.items()}
 
 
 def _read_header(path: Path) -> Any:

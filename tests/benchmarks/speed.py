@@ -1,7 +1,7 @@
 """Time of forward + backward of the instance losses over MONAI's DiceCELoss, side by side on the same tensors.
 
-    python tests/benchmarks/speed.py --out tests/benchmarks/results/speed_cpu.json
-    python tests/benchmarks/speed.py --device cuda --out tests/benchmarks/results/speed_gpu.json
+python tests/benchmarks/speed.py --out tests/benchmarks/results/speed_cpu.json
+python tests/benchmarks/speed.py --device cuda --out tests/benchmarks/results/speed_gpu.json
 """
 
 from __future__ import annotations

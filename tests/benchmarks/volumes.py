@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 
 
 def lesions(shape: tuple[int, ...], count: int, seed: int = 0, max_radius: int = 5) -> torch.Tensor:

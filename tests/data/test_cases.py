@@ -52,10 +52,26 @@ def test_empty_root(tmp_path):
         find_wmh_cases(tmp_path)
 
 
+def test_cases_without_labels(tmp_path):
+    (make_case(tmp_path / "Utrecht/0") / "wmh.nii.gz").unlink()
+    make_case(tmp_path / "Utrecht/1")
+    cases = find_wmh_cases(tmp_path, labelled=False)
+    assert [case["case"] for case in cases] == ["Utrecht/0", "Utrecht/1"]
+    assert set(cases[1]) == {"case", "flair", "t1"}
+    save(tmp_path / "Utrecht/0/pre/T1.nii.gz", affine=np.diag([1, 1, 4, 1]))
+    with pytest.raises(ValueError, match="share one grid"):
+        find_wmh_cases(tmp_path, labelled=False)
+
+
+def test_empty_root_without_labels(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"Expected `root` to hold cases .*pre/FLAIR.nii.gz.*, but got none in"):
+        find_wmh_cases(tmp_path, labelled=False)
+
+
 @pytest.mark.parametrize("name", ["FLAIR.nii.gz", "T1.nii.gz"])
 def test_missing_scan(tmp_path, name):
     (make_case(tmp_path / "Utrecht/0") / "pre" / name).unlink()
-    with pytest.raises(FileNotFoundError, match=f"Expected the case of .*wmh.nii.gz to have .*{name}, but got no"):
+    with pytest.raises(FileNotFoundError, match=f"Expected the case .*0 to have .*{name}, but got no"):
         find_wmh_cases(tmp_path)
 
 

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import monai.bundle
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.losses import DiceCELoss
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from monai_instance_loss.losses import InstanceLoss, InstanceLossTerms
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / "tutorials" / "wmh_bundle" / "configs"
+TINY: dict[str, Any] = {
+    "cases_per_site": 1,
+    "sites": ["Utrecht", "GE3T"],
+    "spacing_mm": [5, 5, 6],
+    "patch_size": [32, 32, 16],
+    "epochs": 1,
+    "device": "cpu",
+    "network_def#features": [4, 4, 4, 4, 4, 4],
+}
+# the bundle specification's mandatory keys, and its schema's of 2024-07-25
+MANDATORY = {
+    "version", "changelog", "monai_version", "pytorch_version", "numpy_version", "required_packages_version", "task",
+    "description", "authors", "copyright", "network_data_format",
+}  # fmt: skip
+TENSOR_KEYS = {
+    "type", "format", "modality", "num_channels", "spatial_shape", "dtype", "value_range", "is_patch_data",
+    "channel_def",
+}  # fmt: skip
+
+
+def configs(*names: str, folder: Path = CONFIGS) -> list[str]:
+    return [str(folder / f"{name}.yaml") for name in names]
+
+
+def parsed(*names: str, **override: Any) -> ConfigParser:
+    parser = ConfigParser()
+    parser.read_config(configs(*names))
+    parser.update(override)
+    return parser
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the bundle after one epoch, run by command from a folder that is not the bundle's."""
+    root = tmp_path_factory.mktemp("bundle") / "wmh_bundle"
+    shutil.copytree(CONFIGS, root / "configs")
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(root / "configs" / "train.yaml")]
+    for key, value in TINY.items():
+        command += [f"--{key}", str(value)]
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    done = subprocess.run(
+        command, cwd=elsewhere, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "instance_f1" in done.stdout
+    assert not list(elsewhere.iterdir())
+    return root
+
+
+@pytest.fixture
+def run(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """`monai.bundle.run` on the copy, leaving neither search path nor log handlers behind."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    handlers = logging.root.handlers[:]
+    yield lambda *names, **override: monai.bundle.run(
+        config_file=configs(*names, folder=bundle / "configs"), logging_file=False, **(TINY | override)
+    )
+    logging.root.handlers[:] = handlers
+    monai.utils.set_determinism(None)
+
+
+def dataset_dir(bundle: Path) -> Path:
+    (folder,) = (bundle / "data").iterdir()
+    return folder
+
+
+def assert_on_grid_of(prediction: Path, image: Path) -> None:
+    written, original = nib.load(prediction), nib.load(image)
+    assert written.shape == original.shape
+    np.testing.assert_allclose(written.affine, original.affine, atol=1e-4)
+    assert set(np.unique(written.dataobj)) <= {0, 1}
+    assert written.get_data_dtype() == np.uint8
+
+
+def test_metadata_has_the_mandatory_keys() -> None:
+    metadata = json.loads((CONFIGS / "metadata.json").read_text())
+    assert metadata.keys() >= MANDATORY
+    assert metadata["version"] in metadata["changelog"]
+    for tensor in (
+        *metadata["network_data_format"]["inputs"].values(),
+        metadata["network_data_format"]["outputs"]["pred"],
+    ):
+        assert tensor.keys() >= TENSOR_KEYS
+        assert len(tensor["channel_def"]) == tensor["num_channels"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = " ".join(project["dependencies"] + project["optional-dependencies"]["bundle"])
+    for name, version in metadata["required_packages_version"].items():
+        assert f"{name}>={version.removesuffix('.0')}" in wanted
+
+
+@pytest.mark.parametrize(
+    ("names", "workflow_type"),
+    [(["train"], "train"), (["train", "dicece"], "train"), (["train", "evaluate"], "train"), (["inference"], "infer")],
+)
+def test_configs_have_the_properties_of_a_bundle(names: list[str], workflow_type: str, bundle: Path) -> None:
+    override = TINY | {"bundle_root": str(bundle), "dataset_dir": str(dataset_dir(bundle))}
+    override = {key: value for key, value in override.items() if key.split("#")[0] in parsed(*names)}
+    workflow = ConfigWorkflow(configs(*names), logging_file=False, workflow_type=workflow_type, **override)
+    workflow.parser.parse()
+    workflow._is_initialized = True
+    # reading the properties builds the engines, and they every component
+    assert workflow.check_properties() == []
+
+
+def test_network_has_the_channels_of_the_metadata() -> None:
+    tensors = json.loads((CONFIGS / "metadata.json").read_text())["network_data_format"]
+    network = parsed("inference").get_parsed_content("network_def")
+    image, pred = tensors["inputs"]["image"], tensors["outputs"]["pred"]
+    with torch.no_grad():
+        output = network(torch.rand(1, image["num_channels"], *image["spatial_shape"]))
+    assert output.shape == (1, pred["num_channels"], *pred["spatial_shape"])
+
+
+def test_inference_reads_images_as_training_does() -> None:
+    train, inference = parsed("train"), parsed("inference")
+    for key in ("network_def", "inferer", "patch_size", "decision_threshold", "bundle_root", "device"):
+        assert inference[key] == train[key]
+    unlabelled = json.loads(json.dumps(train["load_transforms"][:-1]).replace(', "wmh"', ""))
+    assert inference["preprocessing"]["transforms"] == unlabelled
+
+
+def test_baseline_differs_by_its_loss_only() -> None:
+    ours, baseline = parsed("train").get(), parsed("train", "dicece").get()
+    changed = {key for key in ours if ours[key] != baseline[key]}
+    assert changed == {"loss", "ckpt_dir", "output_dir"}
+    loss = parsed("train", "dicece").get_parsed_content("loss")
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 1, 8, 8, 8, generator=generator)
+    instances = (torch.rand(2, 1, 8, 8, 8, generator=generator) > 0.9).int() * 3
+    expected = DiceCELoss(sigmoid=True, batch=True)
+    torch.testing.assert_close(loss(logits, instances), expected(logits, (instances > 0).float()))
+
+
+def test_overrides_reach_their_components() -> None:
+    parser = parsed("train", epochs=3, learning_rate=0.5, spacing_mm=None, seed=7, **{"loss#threshold": 0.3})
+    loss = parser.get_parsed_content("loss")
+    assert isinstance(loss, InstanceLoss)
+    assert loss.threshold == 0.3
+    assert parser.get_parsed_content("lr_scheduler").T_max == 3
+    assert parser.get_parsed_content("optimizer").defaults["lr"] == 0.5
+    assert parser.get_parsed_content("dataset_dir").endswith("_nativemm_seed0")
+
+
+def test_training_leaves_checkpoint_and_a_curve_a_term(bundle: Path) -> None:
+    assert (bundle / "models" / "model.pt").is_file()
+    events = EventAccumulator(str(bundle / "output"))
+    events.Reload()
+    tags = set(events.Tags()["scalars"])
+    assert tags >= {f"train_loss/{term}" for term in InstanceLossTerms._fields}
+    assert tags >= {"instance_f1", "instance_f1_pooled", "missed_instances", "false_instances", "mean_dice"}
+
+
+def test_evaluation_leaves_predictions_tables_and_figure(bundle: Path, run: Any) -> None:
+    run("train", "evaluate")
+    results = bundle / "output" / "evaluation"
+    (prediction,) = (results / "predictions").rglob("*.nii.gz")
+    case = prediction.parent.relative_to(results / "predictions")
+    assert_on_grid_of(prediction, dataset_dir(bundle) / case / "FLAIR.nii.gz")
+    for name in ("instance_f1", "missed_instances", "false_instances", "mean_dice"):
+        rows = (results / f"{name}_raw.csv").read_text().splitlines()
+        assert [row.split(",")[0] for row in rows] == ["filename", case.parent.as_posix()]
+        assert name in (results / "metrics.csv").read_text()
+    assert (results / "lesions_1.png").stat().st_size > 10_000
+
+
+def test_inference_needs_no_labels_and_keeps_any_orientation(bundle: Path, run: Any, tmp_path: Path) -> None:
+    # the same head stored the other way round, as another scanner might
+    source = dataset_dir(bundle) / "Utrecht" / "0" / "pre"
+    target = tmp_path / "hospital" / "patient" / "pre"
+    target.mkdir(parents=True)
+    turn = nib.orientations.axcodes2ornt("PSR")
+    for name in ("FLAIR.nii.gz", "T1.nii.gz"):
+        nib.save(nib.load(source / name).as_reoriented(turn), target / name)
+    for folder, output in ((source.parents[1], "a"), (tmp_path / "hospital", "b")):
+        run(
+            "inference", dataset_dir=str(folder), output_dir=str(tmp_path / output), save_probabilities=True,
+            decision_threshold=0.3,
+        )  # fmt: skip
+    (straight,) = (tmp_path / "a").rglob("FLAIR_wmh.nii.gz")
+    (turned,) = (tmp_path / "b").rglob("FLAIR_wmh.nii.gz")
+    assert turned == tmp_path / "b" / "patient" / "pre" / "FLAIR_wmh.nii.gz"
+    assert_on_grid_of(straight, source / "FLAIR.nii.gz")
+    assert_on_grid_of(turned, target / "FLAIR.nii.gz")
+    probability = [path.with_name("FLAIR_wmh_probability.nii.gz") for path in (straight, turned)]
+    straight_p, turned_p = (nib.as_closest_canonical(nib.load(path)).get_fdata() for path in probability)
+    np.testing.assert_allclose(turned_p, straight_p, atol=1e-3)
+    assert straight_p.std() > 0.01
+    np.testing.assert_array_equal(nib.load(probability[1]).get_fdata() >= 0.3, nib.load(turned).get_fdata())
+
+
+def test_a_case_without_t1_is_refused_by_name(bundle: Path, run: Any, tmp_path: Path) -> None:
+    broken = tmp_path / "Utrecht" / "5"
+    shutil.copytree(dataset_dir(bundle) / "Utrecht" / "0", broken)
+    (broken / "pre" / "T1.nii.gz").unlink()
+    with pytest.raises(RuntimeError) as refused:
+        run("train", dataset_dir=str(tmp_path))
+    assert isinstance(refused.value.__cause__, FileNotFoundError)
+    assert "Utrecht/5/pre/T1.nii.gz" in str(refused.value.__cause__)
