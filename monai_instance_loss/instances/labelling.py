@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 
 from monai_instance_loss.instances.backends import label_blocks
+from monai_instance_loss.instances.regions import positions, unique_runs
 
 __all__ = ["Instances", "instances_from_map", "label_instances", "resolve_connectivity"]
 
@@ -109,19 +111,19 @@ def instances_from_map(instance_map: torch.Tensor) -> Instances:
     _check_dims("instance_map", instance_map)
     plain = instance_map.detach().as_subclass(torch.Tensor)
     rows = plain.flatten(0, 1)
-    position = (rows.reshape(-1) > 0).nonzero().squeeze(1)
+    position = positions(rows > 0)
     values = rows.reshape(-1)[position]
     ids = values.long()
-    if plain.is_floating_point() and (bool((ids != values).any()) or bool(torch.isnan(plain).any())):
+    # a NaN is not above 0, but it is in the sum
+    if plain.is_floating_point() and (bool((ids != values).any()) or not math.isfinite(float(plain.sum()))):
         raise ValueError("Expected `instance_map` to hold whole numbers, but got fractions, NaN or infinity.")
     if ids.numel() and int(ids.max()) > 2**31:
         # ids that would not fit into a key beside their block keep their order only
         ids = torch.unique(ids, return_inverse=True)[1]
     voxels = rows[0].numel() if rows.shape[0] else 0
     block = position // max(voxels, 1)
-    # (block, id) pairs as one sortable key; the sort runs over foreground voxels only
     base = int(ids.max()) + 1 if ids.numel() else 1
-    keys, inverse = torch.unique(block * base + ids, return_inverse=True)
+    keys, inverse = unique_runs(block * base + ids)
     labels = torch.zeros(rows.numel(), dtype=torch.int32, device=rows.device)
     labels[position] = (inverse + 1).int()
     counts = torch.bincount(keys // base, minlength=rows.shape[0])

@@ -68,10 +68,7 @@ def fragments(true: torch.Tensor, pred: torch.Tensor, foreground: torch.Tensor |
     position = positions(torch.bitwise_or(true, pred) != 0 if foreground is None else foreground)
     true_ids, pred_ids = true[position].long(), pred[position].long()
     base = int(pred_ids.max()) + 1 if position.numel() else 1
-    # neighbours along a row mostly share a fragment: collapsing runs first leaves far less to sort
-    runs, run_of_voxel = torch.unique_consecutive(true_ids * base + pred_ids, return_inverse=True)
-    keys, fragment_of_run = torch.unique(runs, return_inverse=True)
-    ids = fragment_of_run[run_of_voxel]
+    keys, ids = unique_runs(true_ids * base + pred_ids)
     return Fragments(
         position=position,
         ids=ids,
@@ -176,6 +173,14 @@ def positions(mask: torch.Tensor) -> torch.Tensor:
     tail = torch.arange(whole, flat.numel(), device=flat.device)
     candidates = torch.cat([candidates, tail])
     return candidates[flat[candidates]]
+
+
+def unique_runs(keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The sorted distinct keys, and the index of each key (V,) among them; fast where equal keys follow each other."""
+    # neighbours along a row mostly share a key: collapsing runs first leaves far less to sort
+    runs, run_of_key = torch.unique_consecutive(keys, return_inverse=True)
+    distinct, index_of_run = torch.unique(runs, return_inverse=True)
+    return distinct, index_of_run[run_of_key]
 
 
 def voxel_coordinates(position: torch.Tensor, shape: Sequence[int]) -> list[torch.Tensor]:

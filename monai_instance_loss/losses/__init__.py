@@ -1,7 +1,26 @@
 """Instance-level losses for MONAI: they count lesions where pixel losses count voxels."""
 
+from monai_instance_loss.losses.cells import BiCCLoss, BlobLoss, CCLoss, PixelInstanceTerms
+from monai_instance_loss.losses.ici import ICILoss, ICILossTerms, InstanceCenterLoss, InstanceCenterLossTerms
 from monai_instance_loss.losses.instance import InstanceLoss, InstanceLossTerms
 from monai_instance_loss.losses.pixel import DiceRegionLoss
 from monai_instance_loss.losses.region import RegionLoss, RegionSums
+from monai_instance_loss.losses.soft_f1 import SoftInstanceF1Loss, SoftInstanceF1LossTerms
 
-__all__ = ["DiceRegionLoss", "InstanceLoss", "InstanceLossTerms", "RegionLoss", "RegionSums"]
+__all__ = [
+    "BiCCLoss",
+    "BlobLoss",
+    "CCLoss",
+    "DiceRegionLoss",
+    "ICILoss",
+    "ICILossTerms",
+    "InstanceCenterLoss",
+    "InstanceCenterLossTerms",
+    "InstanceLoss",
+    "InstanceLossTerms",
+    "PixelInstanceTerms",
+    "RegionLoss",
+    "RegionSums",
+    "SoftInstanceF1Loss",
+    "SoftInstanceF1LossTerms",
+]

@@ -63,7 +63,10 @@ class TermsLoss(_Loss, ABC):
         """The weighted sum of the terms, a scalar with graph."""
         wanted = {name: weight for name, weight in self.weights.items() if weight > 0}
         values = self._values(input, target, frozenset(wanted))
-        return sum((weight * values[name] for name, weight in wanted.items()), start=input.flatten()[:0].sum())
+        return sum(
+            (weight * values[name] for name, weight in wanted.items()),
+            start=input.as_subclass(torch.Tensor).flatten()[:0].sum(),
+        )
 
     def terms(self, input: torch.Tensor, target: torch.Tensor) -> Any:
         """All terms, unweighted, scalars with graph: a NamedTuple."""

@@ -34,13 +34,16 @@ def as_criterion(name: str, loss: Any) -> Criterion:
         return DiceRegionLoss()
     if not callable(loss):
         raise TypeError(f"Expected `{name}` to be None or a loss on (input, target), but got {type(loss).__name__}.")
-    flags = loss.inputs if isinstance(loss, RegionLoss) else loss
-    for flag in _ACTIVATIONS:
-        if getattr(flags, flag, None):
-            raise ValueError(
-                f"Expected `{name}` to be a criterion on the probabilities of one class, without activation or "
-                f"one-hot, but got {type(loss).__name__} with {flag}={getattr(flags, flag)}."
-            )
+    # compounds keep their flags on their parts
+    parts = loss.modules() if isinstance(loss, torch.nn.Module) else (loss,)
+    for part in parts:
+        flags = part.inputs if isinstance(part, RegionLoss) else part
+        for flag in _ACTIVATIONS:
+            if getattr(flags, flag, None):
+                raise ValueError(
+                    f"Expected `{name}` to be a criterion on the probabilities of one class, without activation or "
+                    f"one-hot, but got {type(loss).__name__} with {flag}={getattr(flags, flag)}."
+                )
     # a subclass may compute anything, so only the class itself is taken for what it is; MONAI applies class weights to
     # several classes only, and `batch` is nothing on one region
     if type(loss) is DiceLoss and not loss.soft_label and loss.ignore_index is None:

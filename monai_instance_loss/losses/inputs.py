@@ -170,6 +170,7 @@ class InputOptions:
         return classes
 
     def _instance_map(self, target: torch.Tensor) -> torch.Tensor:
+        """An instance map, refused where a value is negative or not whole."""
         low, high = _extremes(target)
         if not (low >= 0 and math.isfinite(high)):
             raise ValueError(

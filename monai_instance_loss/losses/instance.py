@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 
@@ -12,6 +12,7 @@ from monai_instance_loss.losses.base import TermsLoss
 from monai_instance_loss.losses.criterion import as_criterion
 from monai_instance_loss.losses.inputs import InputOptions, Prepared
 from monai_instance_loss.losses.options import checked_fraction, checked_size
+from monai_instance_loss.losses.overlap import Overlap
 from monai_instance_loss.losses.reduction import Averaging
 from monai_instance_loss.losses.terms import (
     InstanceScores,
@@ -119,7 +120,7 @@ class InstanceLoss(TermsLoss):
         1.0
     """
 
-    terms_type = InstanceLossTerms
+    terms_type: ClassVar[type[Any]] = InstanceLossTerms
     default_weights = MappingProxyType(
         {
             "pixel": 1.0,
@@ -177,7 +178,9 @@ class InstanceLoss(TermsLoss):
         self.proximity = proximity
 
     def _instance_values(self, prepared: Prepared, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
-        overlap = self._overlap(prepared, self.threshold, self.min_instance_size)
+        return self._overlap_values(self._overlap(prepared, self.threshold, self.min_instance_size), wanted)
+
+    def _overlap_values(self, overlap: Overlap, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
         shape = (overlap.shape[0], overlap.shape[1])
         present = overlap.classes_present()
         true: InstanceScores | None = None

@@ -75,6 +75,7 @@ class Overlap:
         self.pred = _side(pred, parts.pred, parts.voxels, min_instance_size)
         self.voxels = probability.at(parts.position)
         self._sums: dict[object, tuple[torch.Tensor, ...]] = {}
+        self._block_sums: dict[object, RegionSums] = {}
 
     @property
     def blocks(self) -> int:
@@ -153,7 +154,13 @@ class Overlap:
         return self._without_ignored(self.probability.blocks(blocks).p, blocks)
 
     def block_sums(self, maps: Maps, blocks: torch.Tensor) -> RegionSums:
-        """Sums of maps over whole blocks (n,)."""
+        """Sums of maps over whole blocks (n,); asked for twice, computed once."""
+        key = (maps, tuple(blocks.tolist()))
+        if key not in self._block_sums:
+            self._block_sums[key] = self._sum_blocks(maps, blocks)
+        return self._block_sums[key]
+
+    def _sum_blocks(self, maps: Maps, blocks: torch.Tensor) -> RegionSums:
         owner = torch.cat([blocks.new_full((1,), -1), self.true.block])[self.true.fragment]
         on = tuple(_gathered(values, owner + 1, self.blocks)[blocks] for values in self.sums(maps))
         # what a map sums to on the target is known: one sum over the whole block gives the rest

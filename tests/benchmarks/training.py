@@ -53,7 +53,7 @@ def train_and_evaluate(name: str, seed: int, extra: list[str], log: Path) -> dic
         run_bundle([*RUNS[name], "evaluate.yaml"], options, log)
         metrics = Path(folder) / "output" / "evaluation" / "metrics.csv"
         with metrics.open() as file:
-            scores = {row[0].strip(): float(row[1]) for row in csv.reader(file, delimiter="\t") if len(row) == 2}
+            scores = {row[0].strip(): float(row[1]) for row in csv.reader(file) if len(row) == 2}
     return {**{key: round(value, 4) for key, value in scores.items()}, "training_seconds": round(seconds, 1)}
 
 

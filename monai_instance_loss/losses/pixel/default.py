@@ -33,6 +33,7 @@ class _DiceBCELoss(DiceCELoss):
     """DiceCELoss for independent channels, where MONAI would take a softmax over them."""
 
     def ce(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Binary cross-entropy of every channel."""
-        loss: torch.Tensor = self.bce(input, target)
+        """Binary cross-entropy of every channel, the background's only if it is included."""
+        first = 0 if self.dice.include_background else 1
+        loss: torch.Tensor = self.bce(input[:, first:], target[:, first:])
         return loss

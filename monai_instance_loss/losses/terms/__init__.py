@@ -1,7 +1,7 @@
 """The instance terms, as functions of an ``Overlap``."""
 
 from monai_instance_loss.losses.terms.center import center_scores
-from monai_instance_loss.losses.terms.detection import false_scores, missed_scores
+from monai_instance_loss.losses.terms.detection import false_scores, fdr_scores, missed_scores, soft_f1_scores
 from monai_instance_loss.losses.terms.instance import InstanceScores, pred_scores, true_scores
 from monai_instance_loss.losses.terms.proximity import proximity_scores
 
@@ -9,8 +9,10 @@ __all__ = [
     "InstanceScores",
     "center_scores",
     "false_scores",
+    "fdr_scores",
     "missed_scores",
     "pred_scores",
     "proximity_scores",
+    "soft_f1_scores",
     "true_scores",
 ]

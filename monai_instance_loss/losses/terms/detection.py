@@ -6,8 +6,9 @@ import torch
 
 from monai_instance_loss.instances import segment_sum
 from monai_instance_loss.losses.overlap import Overlap, Side
+from monai_instance_loss.losses.probability import Voxels
 
-__all__ = ["false_scores", "missed_scores"]
+__all__ = ["false_scores", "fdr_scores", "missed_scores", "soft_f1_scores"]
 
 
 def missed_scores(overlap: Overlap, as_rate: bool = True) -> torch.Tensor:
@@ -38,3 +39,48 @@ def _count(overlap: Overlap, side: Side, values: torch.Tensor, as_rate: bool) ->
     block = side.block[side.scored]
     total = segment_sum(values[side.scored], block, overlap.blocks)
     return total / torch.bincount(block, minlength=overlap.blocks).clamp(min=1) if as_rate else total
+
+
+def soft_f1_scores(overlap: Overlap) -> tuple[torch.Tensor, torch.Tensor]:
+    """Soft instance F1 of each block in [0, 1], and which blocks have an instance to score.
+
+    Source: ours. Precision is the share of the predicted presence that touches a true instance, recall the mean
+    presence of the true instances.
+
+    Returns:
+        (B * C,), 0 where one side has no instance; bool (B * C,). Differentiable in the probabilities.
+    """
+    recall = 1 - missed_scores(overlap)
+    block = overlap.pred.block[overlap.pred.scored]
+    shown = overlap.presence_pred[overlap.pred.scored]
+    false = overlap.false[overlap.pred.scored]
+    total = segment_sum(shown, block, overlap.blocks)
+    touching = segment_sum(torch.where(false, 0, shown), block, overlap.blocks)
+    has_true, has_pred = (
+        torch.bincount(side.block[side.scored], minlength=overlap.blocks) > 0 for side in (overlap.true, overlap.pred)
+    )
+    precision = touching / torch.where(total == 0, 1, total)
+    both = precision + recall
+    f1 = 2 * precision * recall / torch.where(both == 0, 1, both)
+    return torch.where(has_true & has_pred, f1, 0 * f1), has_true | has_pred
+
+
+def fdr_scores(overlap: Overlap) -> torch.Tensor:
+    """Pixel-wise false discovery rate of each block in [0, 1]: 1 - TP / (TP + FP) on the probabilities.
+
+    Source: Rachmadi, Poon, Skibbe, MIDL 2023, arXiv 2304.06229. TP + FP is the whole probability, so that false
+    components below the threshold count as well.
+
+    Returns:
+        (B * C,); 0 for a block without prediction. Differentiable in the probabilities.
+    """
+    blocks = torch.arange(overlap.blocks, device=overlap.position.device)
+    sums = overlap.block_sums(_probability_map, blocks)
+    total = sums.on[0] + sums.off[0]
+    rate = sums.off[0] / torch.where(total == 0, 1, total)
+    predicted = torch.bincount(overlap.pred.block[overlap.pred.scored], minlength=overlap.blocks) > 0
+    return torch.where(predicted, rate, 0 * rate)
+
+
+def _probability_map(voxels: Voxels) -> tuple[torch.Tensor, ...]:
+    return (voxels.p,)

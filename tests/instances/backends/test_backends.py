@@ -60,6 +60,30 @@ def test_a_diagonal_is_connected_by_as_many_steps_as_it_takes(backend):
                 assert backend(mask, connectivity)[1].tolist() == [count]
 
 
+# as many components as a grid can hold: labelling libraries reserve their tables by an estimate of it
+@pytest.mark.parametrize(
+    "shape", [(1, 7, 7, 7), (1, 5, 8, 3), (2, 9, 1, 9), (1, 33, 31), (1, 1, 65), (3, 2, 2, 2)], ids=str
+)
+@pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
+def test_every_second_voxel_is_a_component_of_its_own(backend, shape):
+    mask = torch.zeros(shape, dtype=torch.bool)
+    mask[(slice(None), *[slice(None, None, 2)] * (len(shape) - 1))] = True
+    for connectivity in range(1, len(shape)):
+        labels, counts = backend(mask, connectivity)
+        assert int(counts.sum()) == int(mask.sum())
+        assert torch.equal(labels[mask], torch.arange(1, int(mask.sum()) + 1, dtype=torch.int32))
+        assert not labels[~mask].any()
+
+
+@pytest.mark.parametrize("shape", [(1, 7, 7, 7), (2, 9, 11), (1, 5, 8, 3)], ids=str)
+@pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
+def test_a_chequerboard_falls_apart_without_diagonals(backend, shape):
+    parity = sum(torch.meshgrid(*(torch.arange(n) for n in shape[1:]), indexing="ij")) % 2
+    mask = (parity == 0).expand(shape)
+    assert int(backend(mask, 1)[1].sum()) == int(mask.sum())
+    assert backend(mask, 2)[1].tolist() == [1] * shape[0]
+
+
 @pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
 def test_long_paths_are_found_whole(backend, long_path):
     labels, counts = backend(long_path[0], 1)

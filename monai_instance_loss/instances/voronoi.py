@@ -1,0 +1,70 @@
+"""Nearest-instance partition: which instance each voxel is closest to, in millimetres if spacing is given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from monai_instance_loss.instances.labelling import Instances
+
+__all__ = ["checked_spacing", "nearest_instance"]
+
+
+def nearest_instance(instances: Instances, spacing_mm: Sequence[float] | None = None) -> torch.Tensor:
+    """The nearest instance of each voxel in the same sample and channel; instances are their own nearest.
+
+    Source: the Voronoi cells of CC-Metrics (Jaus et al., arXiv 2410.18684) and CC-DiceCE (Bouteille et al., ISBI 2026,
+    arXiv 2511.17146); exact Euclidean feature transform of scipy, on the CPU whatever the device. Where two instances
+    are equally near, scipy decides. Differentiable: nothing.
+
+    Args:
+        instances: the instances of a batch.
+        spacing_mm: voxel size along each spatial axis in mm; None measures in voxels.
+
+    Returns:
+        int32 (B, C, *spatial), the id of an instance; 0 in blocks without instances.
+
+    Raises:
+        ValueError: ``spacing_mm`` is not one positive number a spatial axis.
+        ImportError: scipy is not installed.
+
+    Example:
+        >>> import torch
+        >>> from monai_instance_loss import label_instances
+        >>> nearest_instance(label_instances(torch.tensor([[[[1, 0, 0, 0, 1]]]])))[0, 0, 0, [0, 1, 3, 4]].tolist()
+        [1, 1, 2, 2]
+    """
+    labels = instances.labels
+    sampling = checked_spacing(spacing_mm, labels.ndim - 2)
+    nearest = torch.zeros_like(labels)
+    blocks = labels.flatten(0, 1).cpu().numpy()
+    for block in torch.unique(instances.block).tolist():
+        ids = blocks[block]
+        index = _distance_transform()(ids == 0, sampling=sampling, return_distances=False, return_indices=True)
+        nearest.view(-1, *labels.shape[2:])[block] = torch.from_numpy(ids[tuple(index)]).to(labels.device)
+    return nearest
+
+
+def checked_spacing(spacing_mm: Sequence[float] | None, spatial_dims: int | None = None) -> tuple[float, ...] | None:
+    """The voxel size as a tuple of positive floats, or None."""
+    if spacing_mm is None:
+        return None
+    values = tuple(float(value) for value in spacing_mm)
+    wanted = "2 or 3" if spatial_dims is None else str(spatial_dims)
+    if len(values) not in ((2, 3) if spatial_dims is None else (spatial_dims,)):
+        raise ValueError(f"Expected `spacing_mm` to have {wanted} values, one a spatial axis, but got {values}.")
+    if not all(math.isfinite(value) and value > 0 for value in values):
+        raise ValueError(f"Expected `spacing_mm` to be positive, but got {values}.")
+    return values
+
+
+def _distance_transform():  # type: ignore[no-untyped-def]  # scipy is optional and untyped
+    try:
+        from scipy.ndimage import distance_transform_edt
+    except ImportError as error:
+        raise ImportError(
+            "Nearest-instance cells need scipy: pip install monai_instance_loss[bundle], or pip install scipy."
+        ) from error
+    return distance_transform_edt

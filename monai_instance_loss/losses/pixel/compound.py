@@ -1,0 +1,251 @@
+"""Weighted sums of RegionLosses, which are RegionLosses again: Dice + CE, combo, exponential logarithmic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from monai_instance_loss.losses.inputs import InputOptions
+from monai_instance_loss.losses.pixel.checks import checked_number
+from monai_instance_loss.losses.pixel.cross_entropy import WeightedCELoss
+from monai_instance_loss.losses.pixel.overlap import DiceRegionLoss
+from monai_instance_loss.losses.pixel.tversky import power
+from monai_instance_loss.losses.probability import Voxels
+from monai_instance_loss.losses.region import RegionLoss, RegionSums
+
+__all__ = ["ComboLoss", "CompoundRegionLoss", "DiceCERegionLoss", "ExponentialLogarithmicLoss"]
+
+
+class CompoundRegionLoss(RegionLoss):
+    """A weighted sum of RegionLosses, 0 or more: one pass sums the maps of all of them.
+
+    Source: ours. A false component is scored part by part: presence for overlaps, its own value for cross-entropies.
+
+    Shapes, types and differentiability as in ``RegionLoss``.
+
+    Args:
+        parts: one or more RegionLosses; input options belong to the sum and not to them.
+        weights: one weight a part, 0 or more; all 1 by default.
+        kwargs: as in ``RegionLoss``.
+
+    Raises:
+        TypeError: a part that is no RegionLoss, a weight that is no number.
+        ValueError: no part, not one weight a part, a negative weight, a part with input options of its own; as in
+            ``RegionLoss``.
+
+    Example:
+        >>> from monai_instance_loss.losses.pixel import BinaryCELoss
+        >>> loss = CompoundRegionLoss([DiceRegionLoss(), BinaryCELoss()], [1, 0.5], sigmoid=True)
+        >>> y = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]])
+        >>> round(float(loss(torch.zeros(1, 1, 2, 2), y)), 4)  # 1 - 2 * 0.5 / (2 + 1) + 0.5 * log 2
+        1.0132
+    """
+
+    def __init__(self, parts: Sequence[RegionLoss], weights: Sequence[float] | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        weights = [1.0] * len(parts) if weights is None else weights
+        if not parts or len(weights) != len(parts):
+            raise ValueError(f"Expected `weights` to have one weight a part, but got {len(weights)} for {len(parts)}.")
+        for part in parts:
+            if not isinstance(part, RegionLoss):
+                raise TypeError(f"Expected `parts` to be RegionLosses, but got {type(part).__name__}.")
+            if part.inputs not in (InputOptions(), self.inputs):
+                raise ValueError(
+                    f"Expected `parts` to have no input options of their own, but got {type(part).__name__} with "
+                    f"{part.inputs}."
+                )
+        self.parts = nn.ModuleList(parts)
+        self.weights = [checked_number("weights", weight) for weight in weights]
+        self._map_counts = [len(part.maps(Voxels(p=torch.zeros(0)))) for part in parts]
+
+    def maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
+        """The maps of all parts, in order."""
+        return tuple(values for part in self._losses() for values in part.maps(voxels))
+
+    def score(self, sums: RegionSums) -> torch.Tensor:
+        """The weighted sum of the parts' values."""
+        return self._weighted([part.score(own) for part, own in self._split(sums)])
+
+    def score_false(self, sums: RegionSums, presence: torch.Tensor) -> torch.Tensor:
+        """The weighted sum of the parts' values on regions without target."""
+        return self._weighted([part.score_false(own, presence) for part, own in self._split(sums)])
+
+    def score_image(self, sums: RegionSums, channels: int) -> torch.Tensor:
+        """The weighted sum of the parts' values on whole images."""
+        return self._weighted([part.score_image(own, channels) for part, own in self._split(sums)])
+
+    def _losses(self) -> list[RegionLoss]:
+        return [part for part in self.parts if isinstance(part, RegionLoss)]
+
+    def _split(self, sums: RegionSums) -> list[tuple[RegionLoss, RegionSums]]:
+        split, start = [], 0
+        for part, count in zip(self._losses(), self._map_counts, strict=True):
+            own = slice(start, start + count)
+            split.append((part, RegionSums(sums.on[own], sums.off[own], sums.target_voxels, sums.voxels)))
+            start += count
+        return split
+
+    def _weighted(self, values: list[torch.Tensor]) -> torch.Tensor:
+        total = self.weights[0] * values[0]
+        for weight, value in zip(self.weights[1:], values[1:], strict=True):
+            total = total + weight * value
+        return total
+
+
+class DiceCERegionLoss(CompoundRegionLoss):
+    """Dice + binary cross-entropy, 0 or more; every channel against the rest, both parts.
+
+    Source: Isensee et al., nnU-Net, Nature Methods 18 (2021); on one channel it is MONAI's ``DiceCELoss(sigmoid=True)``
+    as a RegionLoss, on several it has the binary cross-entropy of each where MONAI takes a softmax over them.
+
+    Shapes, types and differentiability as in ``RegionLoss``.
+
+    Args:
+        lambda_dice: weight of Dice, 0 or more.
+        lambda_ce: weight of the cross-entropy, 0 or more.
+        squared_pred: squares in the denominator of Dice.
+        smooth_nr: added to the numerator of Dice.
+        smooth_dr: added to the denominator of Dice.
+        kwargs: as in ``RegionLoss``.
+
+    Raises:
+        TypeError, ValueError: a number out of range; as in ``RegionLoss``.
+
+    Example:
+        >>> y = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]])
+        >>> loss = DiceCERegionLoss(sigmoid=True)
+        >>> round(float(loss(torch.zeros(1, 1, 2, 2), y)), 4)  # 1 - 2 * 0.5 / (2 + 1) + log 2
+        1.3598
+    """
+
+    def __init__(
+        self,
+        lambda_dice: float = 1.0,
+        lambda_ce: float = 1.0,
+        squared_pred: bool = False,
+        smooth_nr: float = 1e-5,
+        smooth_dr: float = 1e-5,
+        **kwargs: Any,
+    ) -> None:
+        dice = DiceRegionLoss(False, squared_pred, smooth_nr, smooth_dr)
+        weights = [checked_number("lambda_dice", lambda_dice), checked_number("lambda_ce", lambda_ce)]
+        super().__init__([dice, WeightedCELoss()], weights, **kwargs)
+
+
+class ComboLoss(CompoundRegionLoss):
+    """Combo loss, 0 or more: alpha weighted cross-entropy + (1 - alpha) Dice loss.
+
+    Source: Taghanaki et al., *Combo loss: handling input and output imbalance in multi-organ segmentation*, Comput.
+    Med. Imaging Graph. 75 (2019), arXiv 1805.02798. The paper subtracts the Dice index where this adds the Dice loss:
+    1 - alpha more, with the same gradient, and never below 0.
+
+    Shapes, types and differentiability as in ``RegionLoss``.
+
+    Args:
+        alpha: share of the cross-entropy, in [0, 1].
+        beta: weight of target voxels in the cross-entropy, and 1 - beta of all others; above 0.5 it punishes false
+            negatives more.
+        smooth_nr: added to the numerator of Dice.
+        smooth_dr: added to the denominator of Dice.
+        kwargs: as in ``RegionLoss``.
+
+    Raises:
+        TypeError, ValueError: a number out of range; as in ``RegionLoss``.
+
+    Example:
+        >>> y = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]])
+        >>> loss = ComboLoss(alpha=0.5, beta=0.6, sigmoid=True)
+        >>> round(float(loss(torch.zeros(1, 1, 2, 2), y)), 4)  # 0.5 * (0.6 + 3 * 0.4) / 4 * log 2 + 0.5 * 2 / 3
+        0.4893
+    """
+
+    def __init__(
+        self,
+        alpha: float = 0.5,
+        beta: float = 0.5,
+        smooth_nr: float = 1e-5,
+        smooth_dr: float = 1e-5,
+        **kwargs: Any,
+    ) -> None:
+        alpha, beta = checked_number("alpha", alpha, high=1), checked_number("beta", beta, high=1)
+        parts = [WeightedCELoss(beta, 1 - beta), DiceRegionLoss(smooth_nr=smooth_nr, smooth_dr=smooth_dr)]
+        super().__init__(parts, [alpha, 1 - alpha], **kwargs)
+
+
+class ExponentialLogarithmicLoss(CompoundRegionLoss):
+    """Exponential logarithmic loss, 0 or more: w_dice (-log Dice)^gamma + w_ce mean of w (-log p_true)^gamma.
+
+    Source: Wong et al., *3D segmentation with exponential logarithmic loss for highly unbalanced object sizes*, MICCAI
+    2018, arXiv 1809.00076, whose defaults these are; its Dice is smoothed by 1. The paper's class weights are
+    sqrt(voxels of all classes / voxels of the class) over the training set: pass them as ``pos_weight`` and
+    ``neg_weight``. Every channel is scored against the rest; the logarithm of Dice is not flat without target.
+
+    Shapes, types and differentiability as in ``RegionLoss``. The gradient is 0 where Dice or a voxel is exactly right.
+
+    Args:
+        weight_dice: weight of the Dice part, 0 or more.
+        weight_ce: weight of the cross-entropy part, 0 or more.
+        gamma: exponent of both parts, above 0; 1 is -log Dice + cross-entropy.
+        pos_weight: weight of target voxels in the cross-entropy part, 0 or more.
+        neg_weight: weight of all others.
+        smooth: added to numerator and denominator of Dice, above 0.
+        kwargs: as in ``RegionLoss``.
+
+    Raises:
+        TypeError, ValueError: a number out of range; as in ``RegionLoss``.
+
+    Example:
+        >>> y = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]])
+        >>> loss = ExponentialLogarithmicLoss(gamma=1, sigmoid=True)
+        >>> round(float(loss(torch.zeros(1, 1, 2, 2), y)), 4)  # 0.8 * log((3 + 1) / (1 + 1)) + 0.2 * log 2
+        0.6931
+    """
+
+    def __init__(
+        self,
+        weight_dice: float = 0.8,
+        weight_ce: float = 0.2,
+        gamma: float = 0.3,
+        pos_weight: float = 1.0,
+        neg_weight: float = 1.0,
+        smooth: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        gamma, smooth = checked_number("gamma", gamma, low=1e-3), checked_number("smooth", smooth, low=1e-10)
+        weights = [checked_number("weight_dice", weight_dice), checked_number("weight_ce", weight_ce)]
+        super().__init__([_PowerLogDice(gamma, smooth), _PowerCE(gamma, pos_weight, neg_weight)], weights, **kwargs)
+
+
+class _PowerLogDice(RegionLoss):
+    """(-log Dice)^gamma."""
+
+    def __init__(self, gamma: float, smooth: float) -> None:
+        super().__init__()
+        self.gamma = gamma
+        self.smooth = smooth
+
+    def maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
+        return (voxels.p,)
+
+    def score(self, sums: RegionSums) -> torch.Tensor:
+        tp = sums.on[0]
+        wrong = sums.off[0] + sums.target_voxels - tp
+        # Dice is 1 / (1 + x)
+        return power(torch.log1p(wrong / (2 * tp + self.smooth)), self.gamma)
+
+    def score_false(self, sums: RegionSums, presence: torch.Tensor) -> torch.Tensor:
+        return self.score(sums)
+
+
+class _PowerCE(WeightedCELoss):
+    """Weighted cross-entropy of each voxel, to the power of gamma."""
+
+    def __init__(self, gamma: float, pos_weight: float, neg_weight: float) -> None:
+        super().__init__(pos_weight, neg_weight)
+        self.gamma = gamma
+
+    def maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
+        return -power(-voxels.log_p, self.gamma), -power(-voxels.log_q, self.gamma)

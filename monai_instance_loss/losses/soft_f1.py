@@ -1,0 +1,103 @@
+"""SoftInstanceF1Loss: the lesion F1 that is reported, as the number that is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+import torch
+
+from monai_instance_loss.losses.base import TermsLoss
+from monai_instance_loss.losses.inputs import InputOptions, Prepared
+from monai_instance_loss.losses.options import checked_fraction, checked_size
+from monai_instance_loss.losses.reduction import Averaging
+from monai_instance_loss.losses.terms import soft_f1_scores
+
+__all__ = ["SoftInstanceF1Loss", "SoftInstanceF1LossTerms"]
+
+
+class SoftInstanceF1LossTerms(NamedTuple):
+    """The unweighted terms of ``SoftInstanceF1Loss``, scalars with graph."""
+
+    pixel: torch.Tensor
+    instance: torch.Tensor
+
+
+class SoftInstanceF1Loss(TermsLoss):
+    """One minus the soft instance F1, in [0, 1], and a pixel loss where it is given a weight.
+
+    Source: ours. With the presence q of each instance, precision = sum of q over touching predictions / sum of q over
+    all, recall = mean of q over true instances. On binary predictions it is 1 - the lesion F1 of the WMH Segmentation
+    Challenge, which is what ``InstanceF1Metric`` reports: the mean over samples and classes that have an instance on
+    either side (0 if none has). Alone it can be unsteady: ``weights={"pixel": 1}`` adds the pixel loss.
+
+    Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type; target as in ``monai.losses.DiceLoss``. The result is
+    a scalar; ``terms`` gives (pixel, instance). Differentiable in ``input``; components and presence weights are held
+    fixed.
+
+    Args:
+        include_background: as in MONAI's ``DiceLoss``.
+        to_onehot_y: the target is (B, 1, *spatial) class labels.
+        sigmoid: ``input`` are logits of independent channels.
+        softmax: ``input`` are logits of exclusive classes.
+        other_act: an activation that gives probabilities.
+        pixel_loss: as in ``InstanceLoss``.
+        weights: term name to weight, 0 or more; default pixel 0, instance 1.
+        threshold: predicted instances are components of p >= ``threshold``; in (0, 1).
+        connectivity: as in ``label_instances``; None is full.
+        min_instance_size: instances of this many voxels or fewer are not scored; they still touch.
+        ignore_index: target value of voxels to leave out.
+        target_is_instances: the target is an instance map; see ``transforms.LabelInstancesd``.
+        reduction: ``"mean"`` or ``"sum"`` over the samples.
+
+    Raises:
+        TypeError, ValueError: as in ``InstanceLoss``.
+
+    Example:
+        >>> target = torch.zeros(1, 1, 8, 8)
+        >>> target[0, 0, 1:3, 1:3] = target[0, 0, 5:7, 5:7] = 1
+        >>> prediction = torch.zeros(1, 1, 8, 8)
+        >>> prediction[0, 0, 1, 1] = 1
+        >>> round(float(SoftInstanceF1Loss()(prediction, target)), 4)  # precision 1, recall 1/2
+        0.3333
+    """
+
+    terms_type = SoftInstanceF1LossTerms
+    default_weights = MappingProxyType({"pixel": 0.0, "instance": 1.0})
+
+    def __init__(
+        self,
+        include_background: bool = True,
+        to_onehot_y: bool = False,
+        sigmoid: bool = False,
+        softmax: bool = False,
+        other_act: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        pixel_loss: torch.nn.Module | None = None,
+        weights: Mapping[str, float] | None = None,
+        threshold: float = 0.1,
+        connectivity: int | None = None,
+        min_instance_size: int = 0,
+        ignore_index: int | None = None,
+        target_is_instances: bool = False,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(
+            InputOptions(
+                include_background, to_onehot_y, sigmoid, softmax, other_act, ignore_index, target_is_instances
+            ),
+            Averaging("mean", "sample", reduction),
+            pixel_loss,
+            weights,
+            connectivity,
+        )
+        self.threshold = checked_fraction("threshold", threshold)
+        self.min_instance_size = checked_size("min_instance_size", min_instance_size)
+
+    def _instance_values(self, prepared: Prepared, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
+        overlap = self._overlap(prepared, self.threshold, self.min_instance_size)
+        scores, scored = soft_f1_scores(overlap)
+        total = torch.where(scored, 1 - scores, 0).sum()
+        if self.averaging.reduction == "mean":
+            total = total / scored.sum().clamp(min=1)
+        return {"instance": total * overlap.finite}
