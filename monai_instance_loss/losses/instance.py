@@ -82,9 +82,9 @@ class InstanceLoss(TermsLoss):
             ``ignore_index`` itself, ignored voxels reach it as certain background.)
         instance_loss: the criterion of ``instance`` and ``instance_pred``, a loss on probabilities and a binary target
         of
-            shape (1, 1, *spatial). Default: Dice. ``monai.losses.DiceLoss`` as configured costs the same; any other
-            callable is called once an instance on a whole volume, which is slow, and on a false component gets an empty
-            target instead of being replaced by presence.
+            shape (1, 1, *spatial). Default: Dice. A ``RegionLoss``, or a MONAI or torch loss that ``as_criterion`` can
+            turn into one, scores all instances in one pass; any other callable is called once an instance on a whole
+            volume, which is slow, and on a false component gets an empty target instead of being replaced by presence.
         center_loss: the criterion of ``center``; likewise.
         weights: term name to weight, 0 or more; terms not named keep their default.
         threshold: predicted instances are components of p >= ``threshold``; in (0, 1).

@@ -163,9 +163,10 @@ class Overlap:
     def _sum_blocks(self, maps: Maps, blocks: torch.Tensor) -> RegionSums:
         owner = torch.cat([blocks.new_full((1,), -1), self.true.block])[self.true.fragment]
         on = tuple(_gathered(values, owner + 1, self.blocks)[blocks] for values in self.sums(maps))
-        # what a map sums to on the target is known: one sum over the whole block gives the rest
+        # summed without the target rather than by difference, in which a saturated logit would swamp the rest
+        target = self.true.labels.flatten(0, 1)[blocks] > 0
         whole = (self._without_ignored(values, blocks) for values in maps(self.probability.blocks(blocks)))
-        off = tuple(values.flatten(1).sum(1) - part for values, part in zip(whole, on, strict=True))
+        off = tuple(values.masked_fill(target, 0).flatten(1).sum(1) for values in whole)
         target_voxels = _gathered(self.fragment_voxels, owner + 1, self.blocks)[blocks]
         return RegionSums(on, off, target_voxels, self.block_voxels[blocks])
 

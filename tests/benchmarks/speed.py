@@ -17,10 +17,12 @@ from pathlib import Path
 import torch
 from monai.losses import DiceCELoss
 
-from monai_instance_loss.losses import InstanceLoss
+from monai_instance_loss import label_instances
+from monai_instance_loss.losses import BlobLoss, InstanceLoss, SoftInstanceF1Loss
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import describe
+from tables import speed_table
 from volumes import lesions, logits
 
 BASELINE = "DiceCELoss (MONAI)"
@@ -34,6 +36,8 @@ def losses() -> dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]]:
         "InstanceLoss": default,
         "InstanceLoss, all seven terms": lambda input, target: torch.stack(default.terms(input, target)).sum(),
         "InstanceLoss, target_is_instances": InstanceLoss(sigmoid=True, target_is_instances=True),
+        "SoftInstanceF1Loss + pixel": SoftInstanceF1Loss(sigmoid=True, weights={"pixel": 1}),
+        "BlobLoss": BlobLoss(sigmoid=True),
     }
 
 
@@ -42,8 +46,6 @@ def measure(shape: tuple[int, ...], count: int, device: torch.device, repeats: i
     target = lesions(shape, count, seed)
     input = logits(target, seed, false_count=count // 4).to(device).requires_grad_()
     target = target.to(device)
-    from monai_instance_loss import label_instances
-
     instance_map = label_instances(target).labels.to(target.dtype)
     samples: dict[str, list[float]] = {}
     for repeat in range(repeats + 2):
@@ -70,17 +72,6 @@ def measure(shape: tuple[int, ...], count: int, device: torch.device, repeats: i
         }
     foreground = float(target.mean())
     return {"shape": list(shape), "lesions": count, "foreground": round(foreground, 5), "losses": rows}
-
-
-def table(result: dict) -> str:
-    """The ratios as a Markdown table."""
-    names = list(result["cases"][0]["losses"])
-    lines = ["| case | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-    for case in result["cases"]:
-        label = f"{'x'.join(map(str, case['shape']))}, {case['lesions']} lesions"
-        cells = (f"{case['losses'][name]['ratio_median']:.2f}" for name in names)
-        lines.append(f"| {label} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
 
 
 def _synchronise(device: torch.device) -> None:
@@ -110,7 +101,7 @@ def main() -> None:
     }
     at = {case["lesions"]: case["losses"]["InstanceLoss, all seven terms"]["median_ms"] for case in result["cases"]}
     result["all_terms_600_over_60"] = round(at[600] / at[60], 3)
-    print(table(result))
+    print(speed_table(result))
     print("all seven terms, 600 lesions over 60:", result["all_terms_600_over_60"])
     if options.out:
         options.out.write_text(json.dumps(result, indent=1) + "\n")

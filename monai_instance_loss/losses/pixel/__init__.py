@@ -1,13 +1,9 @@
 """Pixel losses: they score a whole image. Most are RegionLosses, and so criteria of instance losses too."""
 
-from monai_instance_loss.losses.pixel.compound import (
-    ComboLoss,
-    CompoundRegionLoss,
-    DiceCERegionLoss,
-    ExponentialLogarithmicLoss,
-)
+from monai_instance_loss.losses.pixel.compound import ComboLoss, CompoundRegionLoss, DiceCERegionLoss
 from monai_instance_loss.losses.pixel.cross_entropy import BalancedCELoss, BinaryCELoss, WeightedCELoss
 from monai_instance_loss.losses.pixel.default import default_pixel_loss
+from monai_instance_loss.losses.pixel.exponential_logarithmic import ExponentialLogarithmicLoss
 from monai_instance_loss.losses.pixel.focal import FocalRegionLoss
 from monai_instance_loss.losses.pixel.overlap import (
     DiceRegionLoss,

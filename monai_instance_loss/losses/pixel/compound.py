@@ -1,4 +1,4 @@
-"""Weighted sums of RegionLosses, which are RegionLosses again: Dice + CE, combo, exponential logarithmic."""
+"""Weighted sums of RegionLosses, which are RegionLosses again: Dice + CE, combo."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from monai_instance_loss.losses.inputs import InputOptions
 from monai_instance_loss.losses.pixel.checks import checked_number
 from monai_instance_loss.losses.pixel.cross_entropy import WeightedCELoss
 from monai_instance_loss.losses.pixel.overlap import DiceRegionLoss
-from monai_instance_loss.losses.pixel.tversky import power
 from monai_instance_loss.losses.probability import Voxels
 from monai_instance_loss.losses.region import RegionLoss, RegionSums
 
-__all__ = ["ComboLoss", "CompoundRegionLoss", "DiceCERegionLoss", "ExponentialLogarithmicLoss"]
+__all__ = ["ComboLoss", "CompoundRegionLoss", "DiceCERegionLoss"]
 
 
 class CompoundRegionLoss(RegionLoss):
@@ -173,79 +172,3 @@ class ComboLoss(CompoundRegionLoss):
         alpha, beta = checked_number("alpha", alpha, high=1), checked_number("beta", beta, high=1)
         parts = [WeightedCELoss(beta, 1 - beta), DiceRegionLoss(smooth_nr=smooth_nr, smooth_dr=smooth_dr)]
         super().__init__(parts, [alpha, 1 - alpha], **kwargs)
-
-
-class ExponentialLogarithmicLoss(CompoundRegionLoss):
-    """Exponential logarithmic loss, 0 or more: w_dice (-log Dice)^gamma + w_ce mean of w (-log p_true)^gamma.
-
-    Source: Wong et al., *3D segmentation with exponential logarithmic loss for highly unbalanced object sizes*, MICCAI
-    2018, arXiv 1809.00076, whose defaults these are; its Dice is smoothed by 1. The paper's class weights are
-    sqrt(voxels of all classes / voxels of the class) over the training set: pass them as ``pos_weight`` and
-    ``neg_weight``. Every channel is scored against the rest; the logarithm of Dice is not flat without target.
-
-    Shapes, types and differentiability as in ``RegionLoss``. The gradient is 0 where Dice or a voxel is exactly right.
-
-    Args:
-        weight_dice: weight of the Dice part, 0 or more.
-        weight_ce: weight of the cross-entropy part, 0 or more.
-        gamma: exponent of both parts, above 0; 1 is -log Dice + cross-entropy.
-        pos_weight: weight of target voxels in the cross-entropy part, 0 or more.
-        neg_weight: weight of all others.
-        smooth: added to numerator and denominator of Dice, above 0.
-        kwargs: as in ``RegionLoss``.
-
-    Raises:
-        TypeError, ValueError: a number out of range; as in ``RegionLoss``.
-
-    Example:
-        >>> y = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]])
-        >>> loss = ExponentialLogarithmicLoss(gamma=1, sigmoid=True)
-        >>> round(float(loss(torch.zeros(1, 1, 2, 2), y)), 4)  # 0.8 * log((3 + 1) / (1 + 1)) + 0.2 * log 2
-        0.6931
-    """
-
-    def __init__(
-        self,
-        weight_dice: float = 0.8,
-        weight_ce: float = 0.2,
-        gamma: float = 0.3,
-        pos_weight: float = 1.0,
-        neg_weight: float = 1.0,
-        smooth: float = 1.0,
-        **kwargs: Any,
-    ) -> None:
-        gamma, smooth = checked_number("gamma", gamma, low=1e-3), checked_number("smooth", smooth, low=1e-10)
-        weights = [checked_number("weight_dice", weight_dice), checked_number("weight_ce", weight_ce)]
-        super().__init__([_PowerLogDice(gamma, smooth), _PowerCE(gamma, pos_weight, neg_weight)], weights, **kwargs)
-
-
-class _PowerLogDice(RegionLoss):
-    """(-log Dice)^gamma."""
-
-    def __init__(self, gamma: float, smooth: float) -> None:
-        super().__init__()
-        self.gamma = gamma
-        self.smooth = smooth
-
-    def maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
-        return (voxels.p,)
-
-    def score(self, sums: RegionSums) -> torch.Tensor:
-        tp = sums.on[0]
-        wrong = sums.off[0] + sums.target_voxels - tp
-        # Dice is 1 / (1 + x)
-        return power(torch.log1p(wrong / (2 * tp + self.smooth)), self.gamma)
-
-    def score_false(self, sums: RegionSums, presence: torch.Tensor) -> torch.Tensor:
-        return self.score(sums)
-
-
-class _PowerCE(WeightedCELoss):
-    """Weighted cross-entropy of each voxel, to the power of gamma."""
-
-    def __init__(self, gamma: float, pos_weight: float, neg_weight: float) -> None:
-        super().__init__(pos_weight, neg_weight)
-        self.gamma = gamma
-
-    def maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
-        return -power(-voxels.log_p, self.gamma), -power(-voxels.log_q, self.gamma)

@@ -105,6 +105,7 @@ class BalancedCELoss(RegionLoss):
 
     def score(self, sums: RegionSums) -> torch.Tensor:
         """The mean over each region, either class weighted by the share of the other."""
-        voxels = sums.voxels.clamp(min=1)
+        # counts divided by counts would be float32 whatever the sums are
+        voxels = sums.voxels.clamp(min=1).to(sums.on[0].dtype)
         on_share = sums.target_voxels / voxels
         return -((1 - on_share) * sums.on[0] + on_share * sums.off[1]) / voxels

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from monai.transforms.utils import distance_transform_edt
@@ -16,15 +17,7 @@ from monai_instance_loss.losses.inputs import InputOptions
 from monai_instance_loss.losses.probability import Voxels
 from monai_instance_loss.losses.reduction import checked_reduction, reduce_blocks
 
-__all__ = [
-    "BlockLoss",
-    "Blocks",
-    "DistancePenalisedCELoss",
-    "checked_spacing",
-    "distance_maps",
-    "distance_to",
-    "signed_distance",
-]
+__all__ = ["BlockLoss", "Blocks", "DistancePenalisedCELoss", "distance_maps", "distance_to", "signed_distance"]
 
 _MISSING = "{} (install it with `pip install monai_instance_loss[bundle]`)"
 
@@ -50,20 +43,14 @@ def distance_to(mask: torch.Tensor, spacing_mm: Sequence[float] | None = None) -
         >>> distance_to(torch.tensor([[[True, False, False]]]), (1.0, 2.0))
         tensor([[[0., 2., 4.]]], dtype=torch.float64)
     """
-    if spacing_mm is not None and len(spacing_mm) != mask.ndim - 1:
-        raise ValueError(
-            f"Expected `spacing_mm` to have one value for each of {mask.ndim - 1} spatial axes, but got {spacing_mm}."
-        )
+    sampling = resolved_spacing(spacing_mm, mask.ndim - 1)
     distance = torch.zeros(mask.shape, dtype=torch.float64)
     rows = mask.flatten(1).any(1).nonzero().squeeze(1).cpu()
     if rows.numel():
-        ndimage, has_scipy = optional_import("scipy.ndimage", descriptor=_MISSING)
-        if not has_scipy:
-            # the placeholder raises on first use, and says what to install
-            ndimage.distance_transform_edt  # noqa: B018
+        # MONAI's wrapper does not say what to install; the placeholder of a missing scipy does, on first use
+        optional_import("scipy.ndimage", descriptor=_MISSING)[0].distance_transform_edt  # noqa: B018
         away = ~mask.detach().cpu()[rows]
-        sampling = None if spacing_mm is None else list(spacing_mm)
-        distance[rows] = torch.as_tensor(distance_transform_edt(away.numpy(), sampling=sampling))
+        distance[rows] = torch.as_tensor(distance_transform_edt(away.numpy(), sampling=list(sampling)))
     return distance.to(mask.device)
 
 
@@ -109,7 +96,7 @@ def signed_distance(mask: torch.Tensor, spacing_mm: Sequence[float] | None = Non
         tensor([[[-1.,  0.,  1.,  2.]]], dtype=torch.float64)
     """
     outside, inside = distance_maps(mask, spacing_mm)
-    step = 1.0 if spacing_mm is None else min(spacing_mm)
+    step = min(resolved_spacing(spacing_mm, mask.ndim - 1))
     return outside - (inside - step).clamp(min=0)
 
 
@@ -123,6 +110,15 @@ def checked_spacing(spacing_mm: Sequence[float] | None) -> tuple[float, ...] | N
     if len(values) not in (2, 3) or not all(value > 0 and math.isfinite(value) for value in values):
         raise ValueError(f"Expected `spacing_mm` to be 2 or 3 positive finite numbers, but got {spacing_mm}.")
     return values
+
+
+def resolved_spacing(spacing_mm: Sequence[float] | None, spatial_dims: int) -> tuple[float, ...]:
+    """The spacing of an image with that many spatial dimensions, 1 along each axis for None."""
+    if spacing_mm is not None and len(spacing_mm) != spatial_dims:
+        raise ValueError(
+            f"Expected `spacing_mm` to have one value for each of {spatial_dims} spatial axes, but got {spacing_mm}."
+        )
+    return (1.0,) * spatial_dims if spacing_mm is None else tuple(spacing_mm)
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,8 +228,8 @@ class DistancePenalisedCELoss(BlockLoss):
         1.6667
     """
 
-    def __init__(self, spacing_mm: Sequence[float] | None = None, **kwargs: object) -> None:
-        super().__init__(**kwargs)  # type: ignore[arg-type]
+    def __init__(self, spacing_mm: Sequence[float] | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.spacing_mm = checked_spacing(spacing_mm)
 
     def score(self, blocks: Blocks) -> torch.Tensor:

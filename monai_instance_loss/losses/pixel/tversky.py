@@ -17,12 +17,13 @@ __all__ = ["FocalTverskyLoss", "ModifiedFocalTverskyLoss", "TverskyRegionLoss", 
 def power(base: torch.Tensor, exponent: float) -> torch.Tensor:
     """``base ** exponent`` for base >= 0 and exponent > 0, with a gradient that stays finite at 0.
 
-    Below 1 an exponent has an infinite slope at 0; what is at or below 0 (by rounding) gives 0 without gradient.
+    Below 1 an exponent has an infinite slope at 0; what is at or below 0 (by rounding) gives 0 without gradient. NaN
+    stays NaN.
     """
     if exponent == 1:
         return base
     tiny = torch.finfo(base.dtype).tiny
-    return torch.where(base > tiny, base.clamp(min=tiny).pow(exponent), 0)
+    return torch.where(base <= tiny, 0, base.clamp(min=tiny).pow(exponent))
 
 
 def has_background(inputs: InputOptions, channels: int) -> bool:

@@ -100,10 +100,8 @@ def cell_scores(
     where = positions(volume.target & kept)
     on, off = [], []
     for values in volume.maps(criterion):
-        flat = values.reshape(-1)
-        inside = segment_sum(flat[where], ids[where], count)[1:]
-        on.append(inside)
-        off.append(segment_sum(flat, ids, count)[1:] - inside)
+        on.append(segment_sum(values.reshape(-1)[where], ids[where], count)[1:])
+        off.append(segment_sum(values.masked_fill(volume.target, 0).reshape(-1), ids, count)[1:])
     target_voxels = torch.bincount(ids[where], minlength=count)[1:]
     sums = RegionSums(tuple(on), tuple(off), target_voxels, torch.bincount(ids, minlength=count)[1:])
     values = criterion.score(sums)

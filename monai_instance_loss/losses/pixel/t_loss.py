@@ -1,0 +1,77 @@
+"""Robust T-loss, whose tolerance of wrong labels is learnt."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from monai_instance_loss.losses.pixel.checks import checked_number
+from monai_instance_loss.losses.probability import Voxels
+from monai_instance_loss.losses.region import RegionLoss, RegionSums
+
+__all__ = ["TLoss"]
+
+# keeps nu above 0 however far its logarithm falls, as the published code does
+_EPSILON = 1e-8
+
+
+class TLoss(RegionLoss):
+    """Robust T-loss, any real number: the negative log-likelihood of y - p under a Student-t distribution.
+
+    Source: Gonzalez-Jimenez et al., *Robust T-loss for medical image segmentation*, MICCAI 2023, arXiv 2306.00753. For
+    the D voxels of a sample's channel, with the identity for scale as the paper has it (its code uses 1/e),
+
+        -log G((nu + D) / 2) + log G(nu / 2) + D/2 log(pi nu) + (nu + D) / 2 log(1 + sum (y - p)^2 / nu),
+
+    G being the gamma function. As published it is not divided by D, so that it is of the order of D: mind that when it
+    is weighed against another loss. A region without target has a likelihood like any other.
+
+    nu, the degrees of freedom, is learnt, as its logarithm ``log_nu``: **the optimizer must be given the parameters of
+    the loss** beside those of the network, ``Adam([*network.parameters(), *loss.parameters()])``, and the loss must be
+    on the network's device; otherwise nu stays where it starts.
+
+    Differentiable in ``input`` and in ``log_nu``. Shapes, types and errors as in ``RegionLoss``.
+
+    Args:
+        nu: where the degrees of freedom start, above 0.
+        kwargs: as in ``RegionLoss``.
+
+    Raises:
+        TypeError, ValueError: ``nu`` is no finite number above 0.
+
+    Example:
+        >>> y = torch.tensor([[[[1.0]]]])
+        >>> round(float(TLoss()(torch.tensor([[[[0.0]]]]), y).detach()), 4)  # Cauchy density at 1: log(2 pi)
+        1.8379
+    """
+
+    def __init__(self, nu: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if checked_number("nu", nu) == 0:
+            raise ValueError(f"Expected `nu` to be above 0, but got {nu!r}.")
+        self.log_nu = nn.Parameter(torch.tensor(math.log(nu)))
+
+    @property
+    def nu(self) -> torch.Tensor:
+        """The degrees of freedom, a scalar with graph."""
+        return self.log_nu.exp() + _EPSILON
+
+    def maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
+        """p^2, the squared error off the target, and p (2 - p), one minus the squared error on it."""
+        return voxels.p.square(), voxels.p * (2 - voxels.p)
+
+    def score(self, sums: RegionSums) -> torch.Tensor:
+        """The negative log-likelihood of each region."""
+        squares = (sums.off[0] + sums.target_voxels - sums.on[1]).clamp(min=0)
+        # terms of the order of D cancel, which float32 would not stand
+        nu, voxels, squared = self.nu.double(), sums.voxels.double(), squares.double()
+        half = (nu + voxels) / 2
+        constant = torch.lgamma(nu / 2) - torch.lgamma(half) + voxels / 2 * (math.pi * nu).log()
+        return (constant + half * torch.log1p(squared / nu)).to(squares.dtype)
+
+    def score_false(self, sums: RegionSums, presence: torch.Tensor) -> torch.Tensor:
+        """The same: the likelihood is not flat without target."""
+        return self.score(sums)

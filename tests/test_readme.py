@@ -1,0 +1,39 @@
+"""The README's numbers are those of the stored results, and its example runs."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def tables_module():
+    path = ROOT / "tests" / "benchmarks" / "tables.py"
+    spec = importlib.util.spec_from_file_location("readme_tables", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["speed_cpu.json", "training.json"])
+def test_tables_are_those_of_the_stored_results(name):
+    module = tables_module()
+    assert module.TABLES[name](json.loads((module.RESULTS / name).read_text())) in README
+
+
+def test_the_python_example_runs(capsys):
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    exec(compile(example, "README.md", "exec"), {})
+    assert "InstanceLossTerms(pixel=" in capsys.readouterr().out
+
+
+def test_linked_files_are_there():
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert links
+    assert all((ROOT / link).exists() for link in links), links
