@@ -36,9 +36,12 @@ def run_bundle(configs: list[str], options: list[str], log: Path) -> float:
         text=True,
         check=False,
     )
-    here = str(CONFIGS.parents[2]) + "/"
+    # stored beside the result, the log should not name folders of this machine
+    text = done.stdout
+    for folder in (str(CONFIGS.parents[2]), sys.prefix, tempfile.gettempdir()):
+        text = text.replace(folder + "/", "")
     with log.open("a") as file:
-        file.write(done.stdout.replace(here, ""))
+        file.write(text)
     if done.returncode:
         raise RuntimeError(f"the bundle ended with {done.returncode}, see {log}:\n{done.stdout[-2000:]}")
     return time.perf_counter() - start
