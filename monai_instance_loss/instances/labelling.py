@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
-from monai_instance_loss.instances.backends import label_blocks
+from monai_instance_loss.instances.backends import DenseLabels, Labels, label_blocks
 from monai_instance_loss.instances.regions import positions, unique_runs
 
 __all__ = ["Instances", "instances_from_map", "label_instances", "resolve_connectivity"]
@@ -19,20 +20,32 @@ class Instances:
 
     Attributes:
         labels: int32 (B, C, *spatial); 0 is background, instance ``k`` of ``1..count`` has the value ``k``.
+        source: the same as the backend left it.
+        shape: (B, C, *spatial).
         count: the number of instances N in the whole batch.
         sample: int64 (N,); the sample that instance ``k + 1`` lives in.
         channel: int64 (N,); the channel that instance ``k + 1`` lives in.
     """
 
-    labels: torch.Tensor
+    source: Labels
+    shape: torch.Size
     count: int
     sample: torch.Tensor
     channel: torch.Tensor
 
+    @cached_property
+    def labels(self) -> torch.Tensor:
+        """The label map, written when it is first asked for."""
+        return self.source.dense().view(self.shape)
+
+    def at(self, position: torch.Tensor) -> torch.Tensor:
+        """Ids int64 (V,) at ascending flat positions (V,) in (B, C, *spatial), without writing the whole map."""
+        return self.source.at(position)
+
     @property
     def block(self) -> torch.Tensor:
         """int64 (N,): ``sample * C + channel``, the row of instance ``k + 1`` in a (B * C, ...) table."""
-        return self.sample * self.labels.shape[1] + self.channel
+        return self.sample * self.shape[1] + self.channel
 
 
 def label_instances(mask: torch.Tensor, connectivity: int | None = None) -> Instances:
@@ -80,7 +93,7 @@ def label_instances(mask: torch.Tensor, connectivity: int | None = None) -> Inst
     if plain.dtype != torch.bool:
         plain = plain != 0
     labels, counts = label_blocks(plain.flatten(0, 1), connectivity)
-    return _instances(labels.view(plain.shape), counts)
+    return _instances(labels, plain.shape, counts)
 
 
 def instances_from_map(instance_map: torch.Tensor) -> Instances:
@@ -127,7 +140,7 @@ def instances_from_map(instance_map: torch.Tensor) -> Instances:
     labels = torch.zeros(rows.numel(), dtype=torch.int32, device=rows.device)
     labels[position] = (inverse + 1).int()
     counts = torch.bincount(keys // base, minlength=rows.shape[0])
-    return _instances(labels.view(plain.shape), counts)
+    return _instances(DenseLabels(labels), plain.shape, counts)
 
 
 def resolve_connectivity(connectivity: int | None, spatial_dims: int) -> int:
@@ -149,11 +162,12 @@ def _check_dims(name: str, value: torch.Tensor) -> None:
         )
 
 
-def _instances(labels: torch.Tensor, counts: torch.Tensor) -> Instances:
-    channels = labels.shape[1]
-    block = torch.repeat_interleave(torch.arange(counts.numel(), device=labels.device), counts)
+def _instances(source: Labels, shape: torch.Size, counts: torch.Tensor) -> Instances:
+    channels = shape[1]
+    block = torch.repeat_interleave(torch.arange(counts.numel(), device=counts.device), counts)
     return Instances(
-        labels=labels,
+        source=source,
+        shape=shape,
         count=block.numel(),
         sample=torch.div(block, max(channels, 1), rounding_mode="floor"),
         channel=block % max(channels, 1),

@@ -38,7 +38,7 @@ class Fragments:
         return self.true.numel()
 
 
-def fragments(true: torch.Tensor, pred: torch.Tensor, foreground: torch.Tensor | None = None) -> Fragments:
+def fragments(true: torch.Tensor, pred: torch.Tensor) -> Fragments:
     """Cut the foreground of two label maps into the pieces that lie in one instance of each.
 
     Source: ours. Differentiable: nothing.
@@ -46,7 +46,6 @@ def fragments(true: torch.Tensor, pred: torch.Tensor, foreground: torch.Tensor |
     Args:
         true: integer labels of any shape, 0 being background.
         pred: integer labels of the same shape.
-        foreground: bool, True exactly where either is not 0; spares a pass where the caller has it.
 
     Returns:
         The fragments.
@@ -65,8 +64,12 @@ def fragments(true: torch.Tensor, pred: torch.Tensor, foreground: torch.Tensor |
             f"Expected `pred` to have the shape of `true`, {tuple(true.shape)}, but got {tuple(pred.shape)}."
         )
     true, pred = true.reshape(-1), pred.reshape(-1)
-    position = positions(torch.bitwise_or(true, pred) != 0 if foreground is None else foreground)
-    true_ids, pred_ids = true[position].long(), pred[position].long()
+    position = positions(torch.bitwise_or(true, pred) != 0)
+    return fragments_at(position, true[position].long(), pred[position].long())
+
+
+def fragments_at(position: torch.Tensor, true_ids: torch.Tensor, pred_ids: torch.Tensor) -> Fragments:
+    """``fragments`` from the ids int64 (V,) at the positions int64 (V,) that are foreground in either map."""
     base = int(pred_ids.max()) + 1 if position.numel() else 1
     keys, ids = unique_runs(true_ids * base + pred_ids)
     return Fragments(

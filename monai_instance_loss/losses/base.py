@@ -113,8 +113,8 @@ class TermsLoss(_Loss, ABC):
         return Overlap(
             self.inputs.label_target(prepared, self.connectivity),
             label_instances(pred, self.connectivity),
+            pred | (prepared.target > 0 if self.inputs.target_is_instances else prepared.target),
             prepared.probability,
             prepared.ignored,
             min_instance_size,
-            foreground=pred | (prepared.target > 0 if self.inputs.target_is_instances else prepared.target),
         )

@@ -74,7 +74,7 @@ class _RegionPerInstanceLoss(TermsLoss):
         return {"instance": self._term(Volume(prepared), true, prepared)}
 
     def _averaged(self, scores: InstanceScores, *sides: Instances) -> torch.Tensor:
-        batch, channels = sides[0].labels.shape[:2]
+        batch, channels = sides[0].shape[:2]
         present = torch.zeros(channels, dtype=torch.bool, device=scores.block.device)
         for side in sides:
             present[side.channel] = True

@@ -8,8 +8,8 @@ from functools import cached_property
 
 import torch
 
-from monai_instance_loss.instances import Instances, coordinate_sums, fragments, merge_boxes, segment_sum
-from monai_instance_loss.instances.regions import voxel_coordinates, weighted_mean
+from monai_instance_loss.instances import Instances, coordinate_sums, merge_boxes, segment_sum
+from monai_instance_loss.instances.regions import fragments_at, positions, voxel_coordinates, weighted_mean
 from monai_instance_loss.losses.probability import Probability, Voxels
 from monai_instance_loss.losses.region import RegionSums
 
@@ -23,18 +23,23 @@ class Side:
     """The instances of one side, true or predicted.
 
     Attributes:
-        labels: int32 (B, C, *spatial); ids 1..count.
+        instances: all of them, with their label map.
         block: int64 (count,); sample * C + channel of each instance.
         fragment: int64 (A,); id 0..count of the instance that holds each fragment.
         voxels: int64 (count,); size of each instance.
         scored: int64 (n,); index 0..count-1 of the instances that are large enough to be scored.
     """
 
-    labels: torch.Tensor
+    instances: Instances
     block: torch.Tensor
     fragment: torch.Tensor
     voxels: torch.Tensor
     scored: torch.Tensor
+
+    @property
+    def labels(self) -> torch.Tensor:
+        """int32 (B, C, *spatial); ids 1..count."""
+        return self.instances.labels
 
     @property
     def count(self) -> int:
@@ -56,20 +61,21 @@ class Overlap:
         self,
         true: Instances,
         pred: Instances,
+        foreground: torch.Tensor,
         probability: Probability,
         ignored: torch.Tensor | None = None,
         min_instance_size: int = 0,
-        foreground: torch.Tensor | None = None,
     ) -> None:
         """Lay ``pred`` over ``true``.
 
-        Instances of at most ``min_instance_size`` voxels are not scored; they still touch and are touched.
-        ``foreground`` is True where either side has an instance, if the caller knows.
+        ``foreground`` is True where either side has an instance. Instances of at most ``min_instance_size`` voxels are
+        not scored; they still touch and are touched.
         """
-        self.shape = true.labels.shape
+        self.shape = true.shape
         self.probability = probability
         self.ignored = ignored
-        parts = fragments(true.labels, pred.labels, foreground)
+        position = positions(foreground)
+        parts = fragments_at(position, true.at(position), pred.at(position))
         self.position, self.fragment_ids, self.fragment_voxels = parts.position, parts.ids, parts.voxels
         self.true = _side(true, parts.true, parts.voxels, min_instance_size)
         self.pred = _side(pred, parts.pred, parts.voxels, min_instance_size)
@@ -208,7 +214,7 @@ def _presence_maps(voxels: Voxels) -> tuple[torch.Tensor, ...]:
 def _side(instances: Instances, fragment: torch.Tensor, voxels: torch.Tensor, min_size: int) -> Side:
     sizes = _gathered(voxels, fragment, instances.count)
     scored = (sizes > min_size).nonzero().squeeze(1)
-    return Side(instances.labels, instances.block, fragment, sizes, scored)
+    return Side(instances, instances.block, fragment, sizes, scored)
 
 
 def _gathered(values: torch.Tensor, ids: torch.Tensor, count: int) -> torch.Tensor:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from monai_instance_loss.instances import fragments, label_instances, presence, segment_sum, touching_pairs
+from monai_instance_loss.instances import fragments, presence, segment_sum, touching_pairs
 from monai_instance_loss.instances.regions import positions, voxel_coordinates
 
 label_maps = hnp.array_shapes(min_dims=1, max_dims=4, max_side=5).flatmap(
@@ -47,14 +47,6 @@ def test_touching_pairs_are_those_of_a_double_loop(maps):
     found = touching_pairs(true, pred)
     assert list(zip(*(column.tolist() for column in found), strict=True)) == expected
     assert [column.dtype for column in found] == [torch.int64] * 3
-
-
-def test_a_foreground_that_is_given_spares_nothing_but_time():
-    rng = np.random.default_rng(2)
-    true, pred = (label_instances(torch.from_numpy(rng.random((2, 1, 9, 10)) < 0.3)).labels for _ in range(2))
-    own, given_one = fragments(true, pred), fragments(true, pred, (true > 0) | (pred > 0))
-    for name in ("position", "ids", "true", "pred", "voxels"):
-        assert torch.equal(getattr(own, name), getattr(given_one, name))
 
 
 def test_no_foreground_gives_no_fragments():

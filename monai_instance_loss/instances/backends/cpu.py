@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import cc3d
 import numpy as np
 import torch
@@ -10,24 +13,50 @@ import torch
 _NEIGHBOURS = {1: 6, 2: 18, 3: 26}
 
 
-def label_blocks_cpu(mask: torch.Tensor, connectivity: int) -> tuple[torch.Tensor, torch.Tensor]:
+def label_blocks_cpu(mask: torch.Tensor, connectivity: int) -> tuple[BlockLabels, torch.Tensor]:
     """Label a bool (blocks, *spatial) mask block by block; see ``label_blocks``."""
-    labels = np.empty(tuple(mask.shape), dtype=np.int32)
     # cc3d's 3D algorithms number components by their first voxel in memory order, its 8-connected 2D one does not:
     # images are labelled as volumes of one slice, where the same steps join the same voxels
-    slices = labels if mask.ndim == 4 else labels[:, None]
-    counts = []
-    offset = 0
-    for block, out in zip(mask.numpy().reshape(slices.shape), slices, strict=True):
-        found, count = _label(block, connectivity)
-        if offset == 0 or count == 0:
-            out[...] = found
-        else:
-            np.add(found, offset, out=out, casting="unsafe", dtype=np.int32)
-            out *= block
-        counts.append(count)
-        offset += count
-    return torch.from_numpy(labels), torch.tensor(counts, dtype=torch.int64)
+    blocks = mask.numpy() if mask.ndim == 4 else mask.numpy()[:, None]
+    found = [_label(block, connectivity) for block in blocks]
+    labels = BlockLabels(tuple(mask.shape), [ids for ids, _ in found], [count for _, count in found])
+    return labels, torch.tensor(labels.counts, dtype=torch.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class BlockLabels:
+    """Labels as cc3d left them, one array a block, ids from 1 in each; put together only where they are asked for.
+
+    A loss looks at the foreground, a per cent of a volume: writing the whole map costs more than finding components.
+    """
+
+    shape: tuple[int, ...]
+    blocks: list[np.ndarray]
+    counts: list[int]
+
+    def dense(self) -> torch.Tensor:
+        """int32 labels of the shape of the mask."""
+        labels = np.empty(self.shape, dtype=np.int32)
+        for out, ids, offset in zip(labels, self.blocks, self._offsets(), strict=True):
+            out[...] = ids.reshape(out.shape)
+            if offset:
+                out[out > 0] += offset
+        return torch.from_numpy(labels)
+
+    def at(self, position: torch.Tensor) -> torch.Tensor:
+        """int64 labels (V,) at flat positions (V,) in ascending order."""
+        where = position.numpy()
+        size = math.prod(self.shape[1:])
+        bounds = np.searchsorted(where, np.arange(len(self.blocks) + 1) * size)
+        labels = np.empty(where.shape, dtype=np.int64)
+        for index, (ids, offset) in enumerate(zip(self.blocks, self._offsets(), strict=True)):
+            chunk = slice(bounds[index], bounds[index + 1])
+            picked = ids.reshape(-1)[where[chunk] - index * size].astype(np.int64)
+            labels[chunk] = np.where(picked > 0, picked + offset, 0)
+        return torch.from_numpy(labels)
+
+    def _offsets(self) -> list[int]:
+        return [sum(self.counts[:index]) for index in range(len(self.counts))]
 
 
 def _label(block: np.ndarray, connectivity: int) -> tuple[np.ndarray, int]:

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import product
 
 import torch
 
 
-def label_blocks_torch(mask: torch.Tensor, connectivity: int) -> tuple[torch.Tensor, torch.Tensor]:
+@dataclass(frozen=True, eq=False)
+class DenseLabels:
+    """A whole map of labels."""
+
+    labels: torch.Tensor
+
+    def dense(self) -> torch.Tensor:
+        """int32 labels of the shape of the mask."""
+        return self.labels
+
+    def at(self, position: torch.Tensor) -> torch.Tensor:
+        """int64 labels (V,) at flat positions (V,)."""
+        return self.labels.reshape(-1)[position].long()
+
+
+def label_blocks_torch(mask: torch.Tensor, connectivity: int) -> tuple[DenseLabels, torch.Tensor]:
     """Label a bool (blocks, *spatial) mask by minimum-label hooking and pointer jumping; see ``label_blocks``.
 
     Works on the foreground voxels and the edges between them. Each round hooks every root onto the smallest
@@ -37,7 +53,7 @@ def label_blocks_torch(mask: torch.Tensor, connectivity: int) -> tuple[torch.Ten
     labels[position] = is_root.cumsum(0)[parent].int()
     voxels = mask[0].numel()
     counts = torch.bincount(position[is_root] // voxels, minlength=mask.shape[0])
-    return labels.view(mask.shape), counts
+    return DenseLabels(labels.view(mask.shape)), counts
 
 
 def _flatten_trees(parent: torch.Tensor) -> torch.Tensor:

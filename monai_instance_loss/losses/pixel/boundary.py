@@ -16,10 +16,10 @@ class BoundaryLoss(BlockLoss):
     """Boundary loss, any real number: the mean of p times the signed distance map of the target.
 
     Source: Kervadec et al., *Boundary loss for highly unbalanced segmentation*, MIDL 2019 and Med. Image Anal. 2021,
-    arXiv 1812.07032. The map (``signed_distance``) is positive outside the target, negative inside and 0 on its
-    boundary voxels; lower is better, and the least value is that of p = 1 exactly inside. As in the published code it
-    is 0 for a target without boundary: an empty target gives 0 and no gradient, a lesion of one voxel none of its own
-    voxels. The paper adds it to a regional loss, which speaks of both; alone it does not train.
+    arXiv 1812.07032. The map (``signed_distance``) is positive outside the target and negative inside, 0 one
+    voxel deep; lower is better. As in the published code it is 0 for a target without boundary: an empty target gives
+    0 and no gradient, and a lesion of one voxel none on that voxel. The paper adds it to a regional loss, which speaks
+    of both; alone it does not train.
 
     In mm with ``spacing_mm``, in voxels without. Ignored voxels count as background in the distance map. Cost: two
     distance transforms a channel on the CPU. Differentiable in ``input``.

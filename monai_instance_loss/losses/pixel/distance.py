@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from monai.transforms.utils import distance_transform_edt
 from monai.utils import optional_import
 from torch.nn.modules.loss import _Loss
 
-from monai_instance_loss.losses.inputs import InputOptions
+from monai_instance_loss.losses.inputs import InputOptions, Prepared
 from monai_instance_loss.losses.probability import Voxels
 from monai_instance_loss.losses.reduction import checked_reduction, reduce_blocks
 
@@ -57,8 +58,7 @@ def distance_to(mask: torch.Tensor, spacing_mm: Sequence[float] | None = None) -
 def distance_maps(mask: torch.Tensor, spacing_mm: Sequence[float] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """Distances to the other side of a mask's boundary, 0 or more: of the voxels outside it, and of those inside.
 
-    Source and units as in ``distance_to``. A mask that is empty or full has no boundary: both maps are 0. Their sum is
-    the unsigned distance map. Differentiable: nothing.
+    Source and units as in ``distance_to``. Empty and full masks have no boundary: 0. Differentiable: nothing.
 
     Args:
         mask: bool (R, H, W) or (R, H, W, D).
@@ -77,12 +77,12 @@ def distance_maps(mask: torch.Tensor, spacing_mm: Sequence[float] | None = None)
 
 
 def signed_distance(mask: torch.Tensor, spacing_mm: Sequence[float] | None = None) -> torch.Tensor:
-    """Signed distance map of a mask: positive outside, negative inside, 0 on its boundary voxels.
+    """Signed distance map of a mask: above 0 outside, 0 or less inside.
 
-    Source: Kervadec et al., MIDL 2019, as its code has it: the distance to the nearest inner voxel outside, and inside
+    Source: Kervadec et al., MIDL 2019, as its code has it: outside the distance to the nearest inner voxel; inside
     minus the distance to the nearest outer voxel, less one voxel. That code subtracts 1 whatever the spacing, which
-    turns the boundary of a lesion positive where voxels are smaller than 1 mm; here it is the smallest spacing. A mask
-    that is empty or full has no boundary: the map is 0. Units as in ``distance_to``. Differentiable: nothing.
+    makes boundary voxels positive where they are smaller than 1 mm; here it is the smallest spacing. Empty and full
+    masks have no boundary: 0. Units as in ``distance_to``. Differentiable: nothing.
 
     Args:
         mask: bool (R, H, W) or (R, H, W, D).
@@ -123,19 +123,32 @@ def resolved_spacing(spacing_mm: Sequence[float] | None, spatial_dims: int) -> t
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
-    """Every sample's channel, R = B * C of them, flat over samples and channels.
+    """Every sample's channel, R = B * C of them, flat over samples and channels; computed where a loss asks for it."""
 
-    Attributes:
-        voxels: probabilities (R, *spatial).
-        target: bool (R, *spatial); False on ignored voxels.
-        kept: bool (R, *spatial); False on ignored voxels.
-        shape: (B, C).
-    """
+    prepared: Prepared
 
-    voxels: Voxels
-    target: torch.Tensor
-    kept: torch.Tensor
-    shape: tuple[int, int]
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(B, C)."""
+        return self.prepared.target.shape[0], self.prepared.target.shape[1]
+
+    @cached_property
+    def voxels(self) -> Voxels:
+        """Probabilities (R, *spatial)."""
+        target = self.prepared.target
+        return self.prepared.probability.blocks(torch.arange(math.prod(self.shape), device=target.device))
+
+    @property
+    def target(self) -> torch.Tensor:
+        """Bool (R, *spatial), False on ignored voxels."""
+        return self.prepared.target.flatten(0, 1)
+
+    @cached_property
+    def kept(self) -> torch.Tensor:
+        """Bool (R, *spatial), False on ignored voxels."""
+        if self.prepared.ignored is None:
+            return torch.ones_like(self.target)
+        return ~self.prepared.ignored.expand_as(self.prepared.target).flatten(0, 1)
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
         """Means (R,) of a map over the voxels that are not ignored; 0 where all are."""
@@ -144,24 +157,16 @@ class Blocks:
 
 
 class BlockLoss(_Loss, ABC):
-    """A loss that scores each sample's channel as a whole: what a RegionLoss is not, since its sums are not enough.
-
-    Source: ours; the losses name theirs.
+    """A loss on each sample's channel that needs more than a RegionLoss's sums. Source: ours; the losses name theirs.
 
     Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, computed in float32 (float64 for float64); target as
     in ``monai.losses.DiceLoss``.
 
     Args:
-        include_background: as in MONAI's ``DiceLoss``: False leaves channel 0 out.
-        to_onehot_y: the target is (B, 1, *spatial) class labels.
-        sigmoid: ``input`` are logits of independent channels.
-        softmax: ``input`` are logits of exclusive classes; each is scored against the rest.
-        other_act: an activation that gives probabilities.
-        ignore_index: target value of voxels to leave out, as in MONAI's ``DiceLoss``.
-        reduction: ``"mean"`` or ``"sum"`` over samples and channels, or ``"none"`` for (B, C, 1, ...).
+        include_background, to_onehot_y, sigmoid, softmax, other_act, ignore_index, reduction: as in ``RegionLoss``.
 
     Raises:
-        TypeError, ValueError: as in ``InstanceLoss``.
+        TypeError, ValueError: as in ``RegionLoss``.
     """
 
     def __init__(
@@ -189,14 +194,9 @@ class BlockLoss(_Loss, ABC):
     def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """The loss of each sample's channel, reduced."""
         prepared = self.inputs.prepare(input, target)
-        shape = (prepared.target.shape[0], prepared.target.shape[1])
+        blocks = Blocks(prepared)
         if prepared.target.numel() == 0:
-            return reduce_blocks(prepared.probability.zero().expand(shape), self.reduction, input.ndim)
-        kept = torch.ones_like(prepared.target)
-        if prepared.ignored is not None:
-            kept = ~prepared.ignored.expand_as(prepared.target)
-        voxels = prepared.probability.blocks(torch.arange(shape[0] * shape[1], device=input.device))
-        blocks = Blocks(voxels, prepared.target.flatten(0, 1), kept.flatten(0, 1), shape)
+            return reduce_blocks(prepared.probability.zero().expand(blocks.shape), self.reduction, input.ndim)
         return reduce_blocks(self.score(blocks), self.reduction, input.ndim)
 
     def extra_repr(self) -> str:
@@ -209,10 +209,10 @@ class DistancePenalisedCELoss(BlockLoss):
     """Binary cross-entropy that weighs voxels near the target's boundary up to twice, 0 or more.
 
     Source: Caliva et al., *Distance map loss penalty term for semantic segmentation*, MIDL 2019, arXiv 1908.03679: the
-    mean of (1 + phi) times the cross-entropy, where phi is the reversed distance map of the target. phi is scaled per
-    side of the boundary to [0, 1], as Ma et al. (MIDL 2020) do: 1 next to the boundary, 0 at the voxel farthest from
-    it; on a side where all voxels are equally near, 1. The paper's cross-entropy is over exclusive classes; here each
-    channel is scored against the rest. A target without boundary, empty or full, has phi = 0: plain cross-entropy.
+    mean of (1 + phi) times the cross-entropy, phi being the reversed distance map of the target, scaled per side of the
+    boundary to [0, 1] as Ma et al. (MIDL 2020) do: 1 next to the boundary, 0 at the farthest voxel, 1 throughout where
+    all are equally near. The paper's cross-entropy is over exclusive classes; here each channel is scored against the
+    rest. A target without boundary, empty or full, has phi = 0.
 
     Ignored voxels count as background in the distance map. Cost: two distance transforms a channel on the CPU.
     Differentiable in ``input``.

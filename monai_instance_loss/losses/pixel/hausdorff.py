@@ -12,7 +12,13 @@ from torch.utils.checkpoint import checkpoint
 from monai_instance_loss.instances import coordinate_sums, label_instances, presence
 from monai_instance_loss.instances.regions import positions, voxel_coordinates
 from monai_instance_loss.losses.pixel.checks import checked_number
-from monai_instance_loss.losses.pixel.distance import BlockLoss, Blocks, checked_spacing, distance_maps, resolved_spacing
+from monai_instance_loss.losses.pixel.distance import (
+    BlockLoss,
+    Blocks,
+    checked_spacing,
+    distance_maps,
+    resolved_spacing,
+)
 
 __all__ = ["AveragedHausdorffLoss", "HausdorffDTLoss"]
 
@@ -30,8 +36,8 @@ class HausdorffDTLoss(BlockLoss):
     empty or full has no boundary and d = 0.
 
     On float targets it equals ``monai.losses.HausdorffDTLoss``, which is not re-exported because MONAI 1.6's keeps its
-    distances in the target's type: on an integer target they are truncated, on a bool one they become 1. It also
-    computes in half precision what comes so, and knows neither spacing nor ``ignore_index``. Unlike there,
+    distances in the target's type, so that an integer target truncates them, and refuses a bool one. It also computes
+    in half precision what comes so, and knows neither spacing nor ``ignore_index``. Unlike there,
     ``include_background`` is True by default, as everywhere in this package.
 
     In mm^alpha with ``spacing_mm``, in voxels^alpha without. Ignored voxels count as background in both masks. Cost:
@@ -123,8 +129,7 @@ class AveragedHausdorffLoss(BlockLoss):
         centers, owner = _centers(blocks.target, spacing, self.connectivity)
         centers = centers.to(p.dtype)
         values = [
-            self._distance(p[row], blocks.kept[row], centers[owner == row], axes, farthest)
-            for row in range(p.shape[0])
+            self._distance(p[row], blocks.kept[row], centers[owner == row], axes, farthest) for row in range(p.shape[0])
         ]
         return torch.stack(values).view(blocks.shape)
 
