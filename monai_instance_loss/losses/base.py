@@ -107,13 +107,11 @@ class TermsLoss(_Loss, ABC):
         return value.as_subclass(torch.Tensor).reshape(())
 
     def _overlap(self, prepared: Prepared, threshold: float, min_instance_size: int = 0) -> Overlap:
-        pred = prepared.probability.at_least(threshold)
-        if prepared.ignored is not None:
-            pred &= ~prepared.ignored
+        pred = prepared.predicted(threshold)
         return Overlap(
             self.inputs.label_target(prepared, self.connectivity),
             label_instances(pred, self.connectivity),
-            pred | (prepared.target > 0 if self.inputs.target_is_instances else prepared.target),
+            pred | prepared.foreground,
             prepared.probability,
             prepared.ignored,
             min_instance_size,

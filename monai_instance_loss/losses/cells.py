@@ -205,9 +205,6 @@ class BiCCLoss(CCLoss):
         value = super()._term(volume, true, prepared)
         if self.alpha == 0:
             return value
-        mask = prepared.probability.at_least(self.threshold)
-        if prepared.ignored is not None:
-            mask &= ~prepared.ignored
-        pred = label_instances(mask, self.connectivity)
+        pred = label_instances(prepared.predicted(self.threshold), self.connectivity)
         scores = cell_scores(volume, pred, self.instance_loss, self.spacing_mm)
         return (1 - self.alpha) * value + self.alpha * self._averaged(scores, true, pred)

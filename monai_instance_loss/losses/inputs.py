@@ -16,7 +16,6 @@ from monai.metrics.utils import create_ignore_mask
 from monai.networks import one_hot
 
 from monai_instance_loss.instances import Instances, instances_from_map, label_instances
-from monai_instance_loss.instances.labelling import resolve_connectivity
 from monai_instance_loss.instances.regions import positions
 from monai_instance_loss.losses.probability import Probability
 
@@ -39,6 +38,18 @@ class Prepared:
     probability: Probability
     target: torch.Tensor
     ignored: torch.Tensor | None
+
+    @property
+    def foreground(self) -> torch.Tensor:
+        """Bool (B, C, *spatial): the target as a mask, whichever way it came."""
+        return self.target if self.target.dtype == torch.bool else self.target > 0
+
+    def predicted(self, threshold: float) -> torch.Tensor:
+        """Bool (B, C, *spatial): where the probability is at least ``threshold``, ignored voxels left out."""
+        mask = self.probability.at_least(threshold)
+        if self.ignored is not None:
+            mask &= ~self.ignored
+        return mask
 
 
 @dataclass(frozen=True)
@@ -122,7 +133,6 @@ class InputOptions:
         """The instances of the target: found, or read off the map that it is."""
         if not self.target_is_instances:
             return label_instances(prepared.target, connectivity)
-        resolve_connectivity(connectivity, prepared.target.ndim - 2)
         return instances_from_map(prepared.target)
 
     def _warn_about_single_channel(self, channels: int) -> bool:

@@ -82,13 +82,11 @@ class _InstanceBoxLoss(BlockLoss):
     def score(self, blocks: Blocks) -> torch.Tensor:
         """The mean over the true instances and the false predicted ones of each channel."""
         prepared = blocks.prepared
-        pred = prepared.probability.at_least(self.threshold)
-        if prepared.ignored is not None:
-            pred &= ~prepared.ignored
+        pred = prepared.predicted(self.threshold)
         overlap = Overlap(
             label_instances(prepared.target, self.connectivity),
             label_instances(pred, self.connectivity),
-            pred | prepared.target,
+            pred | prepared.foreground,
             prepared.probability,
             prepared.ignored,
         )

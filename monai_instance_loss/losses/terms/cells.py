@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from monai_instance_loss.instances import Instances, segment_sum
-from monai_instance_loss.instances.regions import positions, weighted_mean
+from monai_instance_loss.instances import Instances, presence, segment_sum
+from monai_instance_loss.instances.regions import positions
 from monai_instance_loss.instances.voronoi import nearest_instance
 from monai_instance_loss.losses.inputs import Prepared
 from monai_instance_loss.losses.probability import Voxels
@@ -27,7 +27,7 @@ class Volume:
     """
 
     def __init__(self, prepared: Prepared) -> None:
-        mask = prepared.target > 0 if prepared.target.dtype != torch.bool else prepared.target
+        mask = prepared.foreground
         self.shape = mask.shape
         blocks = torch.arange(self.shape[0] * self.shape[1], device=mask.device)
         self.voxels: Voxels = prepared.probability.blocks(blocks)
@@ -78,7 +78,7 @@ def blob_scores(volume: Volume, instances: Instances, criterion: RegionLoss) -> 
     block = instances.block
     others = whole.target_voxels[block] - size
     sums = RegionSums(on, tuple(values[block] for values in whole.off), size, whole.voxels[block] - others)
-    return _with_whole_blocks(criterion.score(sums), block, whole, criterion)
+    return _with_whole_blocks(criterion.score(sums), block, volume, criterion)
 
 
 def cell_scores(
@@ -107,18 +107,16 @@ def cell_scores(
     values = criterion.score(sums)
     empty = target_voxels == 0
     if bool(empty.any()):
-        p = volume.voxels.p.reshape(-1)
-        fixed = p.detach()
-        presence = weighted_mean(segment_sum(p * fixed, ids, count), segment_sum(fixed, ids, count))[1:]
-        values = torch.where(empty, criterion.score_false(sums, presence), values)
-    return _with_whole_blocks(values, instances.block, volume.block_sums(criterion), criterion)
+        shown = presence(volume.voxels.p.reshape(-1), ids, count)[1:]
+        values = torch.where(empty, criterion.score_false(sums, shown), values)
+    return _with_whole_blocks(values, instances.block, volume, criterion)
 
 
 def _with_whole_blocks(
-    values: torch.Tensor, block: torch.Tensor, whole: RegionSums, criterion: RegionLoss
+    values: torch.Tensor, block: torch.Tensor, volume: Volume, criterion: RegionLoss
 ) -> InstanceScores:
-    """Add the score of the whole block for each block without an instance."""
-    bare = (torch.bincount(block, minlength=whole.voxels.numel()) == 0).nonzero().squeeze(1)
+    """Add the score of the whole block for each block without an instance, which costs only where there is one."""
+    bare = (torch.bincount(block, minlength=volume.blocks) == 0).nonzero().squeeze(1)
     if bare.numel():
-        values = torch.cat([values, criterion.score(whole)[bare]])
+        values = torch.cat([values, criterion.score(volume.block_sums(criterion))[bare]])
     return InstanceScores(values, torch.cat([block, bare]))
