@@ -114,7 +114,7 @@ def segment_sum(values: torch.Tensor, ids: torch.Tensor, count: int) -> torch.Te
 
     Args:
         values: (V,), any float type. NaN or infinity anywhere makes every sum NaN.
-        ids: int64 (V,), each in 0..count-1.
+        ids: int32 or int64 (V,), each in 0..count-1.
         count: the number of sums.
 
     Returns:
@@ -203,7 +203,7 @@ class _SegmentSum(torch.autograd.Function):
         if values.dtype != torch.float64:
             return _sum_fixed_point(values.float(), ids, count)
         # a sorted accumulation on CUDA and a serial one on the CPU: the same order every time
-        return values.new_zeros(count).index_put_((ids,), values, accumulate=True) + values.abs().sum() * 0
+        return values.new_zeros(count).index_put_((ids.long(),), values, accumulate=True) + values.abs().sum() * 0
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 
 from monai_instance_loss.instances.labelling import Instances
+from monai_instance_loss.instances.spacing import checked_spacing
 
-__all__ = ["checked_spacing", "nearest_instance"]
+__all__ = ["nearest_instance"]
 
 
 def nearest_instance(instances: Instances, spacing_mm: Sequence[float] | None = None) -> torch.Tensor:
@@ -45,19 +45,6 @@ def nearest_instance(instances: Instances, spacing_mm: Sequence[float] | None = 
         index = _distance_transform()(ids == 0, sampling=sampling, return_distances=False, return_indices=True)
         nearest.view(-1, *labels.shape[2:])[block] = torch.from_numpy(ids[tuple(index)]).to(labels.device)
     return nearest
-
-
-def checked_spacing(spacing_mm: Sequence[float] | None, spatial_dims: int | None = None) -> tuple[float, ...] | None:
-    """The voxel size as a tuple of positive floats, or None."""
-    if spacing_mm is None:
-        return None
-    values = tuple(float(value) for value in spacing_mm)
-    wanted = "2 or 3" if spatial_dims is None else str(spatial_dims)
-    if len(values) not in ((2, 3) if spatial_dims is None else (spatial_dims,)):
-        raise ValueError(f"Expected `spacing_mm` to have {wanted} values, one a spatial axis, but got {values}.")
-    if not all(math.isfinite(value) and value > 0 for value in values):
-        raise ValueError(f"Expected `spacing_mm` to be positive, but got {values}.")
-    return values
 
 
 def _distance_transform():  # type: ignore[no-untyped-def]  # scipy is optional and untyped

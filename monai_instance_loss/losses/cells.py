@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import torch
 
 from monai_instance_loss.instances import Instances, label_instances
-from monai_instance_loss.instances.voronoi import checked_spacing
+from monai_instance_loss.instances.spacing import checked_spacing
 from monai_instance_loss.losses.base import TermsLoss
 from monai_instance_loss.losses.criterion import as_criterion
 from monai_instance_loss.losses.inputs import InputOptions, Prepared
@@ -18,8 +18,9 @@ from monai_instance_loss.losses.options import checked_fraction
 from monai_instance_loss.losses.pixel.compound import DiceCERegionLoss
 from monai_instance_loss.losses.reduction import Averaging
 from monai_instance_loss.losses.region import RegionLoss
-from monai_instance_loss.losses.terms.cells import Volume, blob_scores, cell_scores
+from monai_instance_loss.losses.terms.cells import blob_scores, cell_scores
 from monai_instance_loss.losses.terms.instance import InstanceScores
+from monai_instance_loss.losses.volume import Volume
 
 __all__ = ["BiCCLoss", "BlobLoss", "CCLoss", "PixelInstanceTerms"]
 
@@ -52,6 +53,7 @@ class _RegionPerInstanceLoss(TermsLoss):
         average_over: Literal["instance", "sample"] = "sample",
         ignore_index: int | None = None,
         target_is_instances: bool = False,
+        inverse_size_weighting: bool = False,
         reduction: str = "mean",
     ) -> None:
         super().__init__(
@@ -63,7 +65,15 @@ class _RegionPerInstanceLoss(TermsLoss):
             weights,
             connectivity,
         )
-        self.instance_loss = _region_criterion(instance_loss)
+        self.instance_loss = (
+            DiceCERegionLoss() if instance_loss is None else as_criterion("instance_loss", instance_loss)
+        )
+        if inverse_size_weighting and not isinstance(self.instance_loss, RegionLoss):
+            raise ValueError(
+                "Expected `inverse_size_weighting` to be False for an `instance_loss` that is no RegionLoss, but got "
+                f"True for {type(instance_loss).__name__}."
+            )
+        self.inverse_size_weighting = inverse_size_weighting
 
     @abstractmethod
     def _term(self, volume: Volume, true: Instances, prepared: Prepared) -> torch.Tensor:
@@ -80,18 +90,6 @@ class _RegionPerInstanceLoss(TermsLoss):
             present[side.channel] = True
         present = present if bool(present.any()) else ~present
         return self.averaging.instances(scores.values, scores.block, (batch, channels), present)
-
-
-def _region_criterion(loss: torch.nn.Module | None) -> RegionLoss:
-    if loss is None:
-        return DiceCERegionLoss()
-    criterion = as_criterion("instance_loss", loss)
-    if not isinstance(criterion, RegionLoss):
-        raise TypeError(
-            "Expected `instance_loss` to be a RegionLoss, or a MONAI or torch loss that is one, but got "
-            f"{type(loss).__name__}."
-        )
-    return criterion
 
 
 class BlobLoss(_RegionPerInstanceLoss):
@@ -111,15 +109,18 @@ class BlobLoss(_RegionPerInstanceLoss):
         softmax: ``input`` are logits of exclusive classes.
         other_act: an activation that gives probabilities.
         pixel_loss: as in ``InstanceLoss``.
-        instance_loss: what scores a region: a RegionLoss, or a MONAI or torch loss that ``as_criterion`` knows.
-        Default:
-            Dice + binary cross-entropy, the latter from logits and averaged over the region.
+        instance_loss: what scores a region, on one class against the rest. Default: Dice + binary cross-entropy, the
+            latter from logits and averaged over the region. A RegionLoss, or a MONAI or torch loss that
+            ``as_criterion`` can turn into one, scores all regions in one pass; any other callable is called once an
+            instance on a whole volume, 0 outside the region, which is slow.
         weights: term name to weight, 0 or more; default 1 each.
         connectivity: as in ``label_instances``; None is full.
         instance_reduction: ``"mean"`` or ``"sum"`` over the lesions of a sample, with ``average_over="sample"``.
         average_over: ``"sample"``, as the paper does, or ``"instance"``.
         ignore_index: target value of voxels to leave out.
         target_is_instances: the target is an instance map; see ``transforms.LabelInstancesd``.
+        inverse_size_weighting: in each region, weigh the voxels of the lesion and all others by one over their number,
+            so that both count alike however small the lesion is; not in the paper.
         reduction: ``"mean"`` or ``"sum"`` over the batch.
 
     Raises:
@@ -134,7 +135,7 @@ class BlobLoss(_RegionPerInstanceLoss):
     """
 
     def _term(self, volume: Volume, true: Instances, prepared: Prepared) -> torch.Tensor:
-        return self._averaged(blob_scores(volume, true, self.instance_loss), true)
+        return self._averaged(blob_scores(volume, true, self.instance_loss, self.inverse_size_weighting), true)
 
 
 class CCLoss(_RegionPerInstanceLoss):
@@ -165,8 +166,11 @@ class CCLoss(_RegionPerInstanceLoss):
         self.spacing_mm = checked_spacing(spacing_mm)
 
     def _term(self, volume: Volume, true: Instances, prepared: Prepared) -> torch.Tensor:
-        checked_spacing(self.spacing_mm, len(volume.shape) - 2)
-        return self._averaged(cell_scores(volume, true, self.instance_loss, self.spacing_mm), true)
+        checked_spacing(self.spacing_mm, volume.target.ndim - 1)
+        return self._averaged(self._cell_scores(volume, true), true)
+
+    def _cell_scores(self, volume: Volume, instances: Instances) -> InstanceScores:
+        return cell_scores(volume, instances, self.instance_loss, self.spacing_mm, self.inverse_size_weighting)
 
 
 class BiCCLoss(CCLoss):
@@ -206,5 +210,4 @@ class BiCCLoss(CCLoss):
         if self.alpha == 0:
             return value
         pred = label_instances(prepared.predicted(self.threshold), self.connectivity)
-        scores = cell_scores(volume, pred, self.instance_loss, self.spacing_mm)
-        return (1 - self.alpha) * value + self.alpha * self._averaged(scores, true, pred)
+        return (1 - self.alpha) * value + self.alpha * self._averaged(self._cell_scores(volume, pred), true, pred)

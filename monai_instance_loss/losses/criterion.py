@@ -188,12 +188,12 @@ class _VoxelSum(CompoundRegionLoss):
 class _WeightedMeanCE(WeightedCELoss):
     """Weighted cross-entropy over the sum of the weights."""
 
-    def maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
+    def on_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
         # target voxels outside the region are left out of the weights as they are of the cross-entropy
-        return *super().maps(voxels), torch.ones_like(voxels.log_p)
+        return *super().on_maps(voxels), torch.ones_like(voxels.log_p)
 
     def score(self, sums: RegionSums) -> torch.Tensor:
-        on = sums.on[2]
+        on = sums.on[1]
         return super().score(sums) * sums.voxels / (self.pos_weight * on + self.neg_weight * (sums.voxels - on))
 
 

@@ -11,7 +11,7 @@ import torch
 from monai_instance_loss.instances import Instances, coordinate_sums, merge_boxes, segment_sum
 from monai_instance_loss.instances.regions import fragments_at, positions, voxel_coordinates, weighted_mean
 from monai_instance_loss.losses.probability import Probability, Voxels
-from monai_instance_loss.losses.region import RegionSums
+from monai_instance_loss.losses.sums import RegionSums
 
 __all__ = ["Overlap", "Side"]
 
@@ -81,6 +81,7 @@ class Overlap:
         self.pred = _side(pred, parts.pred, parts.voxels, min_instance_size)
         self.voxels = probability.at(parts.position)
         self._sums: dict[object, tuple[torch.Tensor, ...]] = {}
+        self._summed: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._block_sums: dict[object, RegionSums] = {}
 
     @property
@@ -157,32 +158,44 @@ class Overlap:
 
     def block_probability(self, blocks: torch.Tensor) -> torch.Tensor:
         """Probabilities (n, *spatial) of whole blocks (n,), 0 on ignored voxels. Differentiable."""
-        return self._without_ignored(self.probability.blocks(blocks).p, blocks)
+        voxels = self.probability.blocks(blocks)
+        if self.ignored is None:
+            return voxels.p
+        return voxels.p.masked_fill(self.ignored[torch.div(blocks, self.shape[1], rounding_mode="floor"), 0], 0)
 
-    def block_sums(self, maps: Maps, blocks: torch.Tensor) -> RegionSums:
+    def block_sums(self, on_maps: Maps, off_maps: Maps, blocks: torch.Tensor) -> RegionSums:
         """Sums of maps over whole blocks (n,); asked for twice, computed once."""
-        key = (maps, tuple(blocks.tolist()))
+        key = (on_maps, off_maps, tuple(blocks.tolist()))
         if key not in self._block_sums:
-            self._block_sums[key] = self._sum_blocks(maps, blocks)
+            self._block_sums[key] = self._sum_blocks(on_maps, off_maps, blocks)
         return self._block_sums[key]
 
-    def _sum_blocks(self, maps: Maps, blocks: torch.Tensor) -> RegionSums:
+    def _sum_blocks(self, on_maps: Maps, off_maps: Maps, blocks: torch.Tensor) -> RegionSums:
         owner = torch.cat([blocks.new_full((1,), -1), self.true.block])[self.true.fragment]
-        on = tuple(_gathered(values, owner + 1, self.blocks)[blocks] for values in self.sums(maps))
+        on = tuple(_gathered(values, owner + 1, self.blocks)[blocks] for values in self.sums(on_maps))
         # summed without the target rather than by difference, in which a saturated logit would swamp the rest
-        target = self.true.labels.flatten(0, 1)[blocks] > 0
-        whole = (self._without_ignored(values, blocks) for values in maps(self.probability.blocks(blocks)))
-        off = tuple(values.masked_fill(target, 0).flatten(1).sum(1) for values in whole)
+        masked = self.true.labels.flatten(0, 1)[blocks] > 0
+        if self.ignored is not None:
+            masked |= self.ignored[torch.div(blocks, self.shape[1], rounding_mode="floor"), 0]
+        off_target = self.probability.blocks(blocks).zeroed(masked)
+        off = tuple(values.flatten(1).sum(1) for values in off_maps(off_target))
         target_voxels = _gathered(self.fragment_voxels, owner + 1, self.blocks)[blocks]
         return RegionSums(on, off, target_voxels, self.block_voxels[blocks])
 
     def sums(self, maps: Maps) -> tuple[torch.Tensor, ...]:
         """Sums over fragments (A,) of each map; asked for twice, computed once."""
         if maps not in self._sums:
-            self._sums[maps] = tuple(
-                segment_sum(values, self.fragment_ids, self.fragment_voxels.numel()) for values in maps(self.voxels)
-            )
+            self._sums[maps] = tuple(self._sum(values) for values in maps(self.voxels))
         return self._sums[maps]
+
+    def _sum(self, values: torch.Tensor) -> torch.Tensor:
+        # criteria share maps, the probability first among them: the same tensor is summed once
+        for known, total in self._summed:
+            if known is values:
+                return total
+        total = segment_sum(values, self.fragment_ids, self.fragment_voxels.numel())
+        self._summed.append((values, total))
+        return total
 
     def without(self, side: Side) -> torch.Tensor:
         """int64: the blocks that have no scored instance on this side."""
@@ -199,11 +212,6 @@ class Overlap:
     def _presence(self, side: Side) -> torch.Tensor:
         weighted, weights = self.sums(_presence_maps)
         return weighted_mean(side.gather(weighted), side.gather(weights))
-
-    def _without_ignored(self, values: torch.Tensor, blocks: torch.Tensor) -> torch.Tensor:
-        if self.ignored is None:
-            return values
-        return values.masked_fill(self.ignored[torch.div(blocks, self.shape[1], rounding_mode="floor"), 0], 0)
 
 
 def _presence_maps(voxels: Voxels) -> tuple[torch.Tensor, ...]:

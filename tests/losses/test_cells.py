@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
+from monai_instance_loss import label_instances
+from monai_instance_loss.instances.voronoi import nearest_instance
 from monai_instance_loss.losses import BiCCLoss, BlobLoss, CCLoss, DiceRegionLoss
+from monai_instance_loss.losses.pixel import BinaryCELoss
 
 
 def dice_ce(logit: torch.Tensor, target: torch.Tensor, region: torch.Tensor) -> torch.Tensor:
@@ -131,6 +136,85 @@ def test_two_lesions_by_hand():
     assert float(blob) == pytest.approx((1 - 1.8 / 2.2 + 1 - 0.6 / 1.6) / 2, abs=1e-4)
 
 
+def test_inverse_size_weighting_by_hand():
+    # one lesion of 1 in 4 voxels: its voxel weighs 4 / (2 * 1) = 2, the others 4 / (2 * 3) = 2/3
+    # Dice: 1 - 2 * (2 * 0.5) / (2 * 0.5 + 2/3 * 0.3 + 2 * 1) = 1 - 2 / 3.2
+    p = torch.tensor([[[[0.5, 0.3, 0.0, 0.0]]]])
+    target = torch.tensor([[[[1.0, 0.0, 0.0, 0.0]]]])
+    for kind in (BlobLoss, CCLoss):
+        loss = kind(instance_loss=DiceRegionLoss(), inverse_size_weighting=True)
+        assert float(loss.terms(p, target).instance) == pytest.approx(1 - 2 / 3.2, abs=1e-4)
+        # cross-entropy: (2 * log 2 - 2/3 * log 0.7) / 4
+        loss = kind(instance_loss=BinaryCELoss(), inverse_size_weighting=True)
+        expected = (2 * np.log(2) - 2 / 3 * np.log(0.7)) / 4
+        assert float(loss.terms(p, target).instance) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(("shape", "spacing"), SHAPES, ids=str)
+@pytest.mark.parametrize("kind", ["blob", "true"])
+def test_inverse_size_weighting_equals_the_loop(shape, spacing, kind):
+    logits, target = batch(shape, 2)
+    make = BlobLoss if kind == "blob" else partial(CCLoss, spacing_mm=spacing)
+    term = make(sigmoid=True, instance_loss=BinaryCELoss(), inverse_size_weighting=True).terms(logits, target).instance
+    classes = []
+    for channel in range(shape[1]):
+        samples = []
+        for x, y in zip(logits[:, channel], target[:, channel], strict=True):
+            labels = components(y)
+            # the partition is the package's own here: the test of the cells is above
+            partition = nearest_instance(label_instances(y[None, None]), spacing)[0, 0].numpy()
+            values = []
+            for k in range(1, labels.max() + 1):
+                inside = (labels == 0) | (labels == k) if kind == "blob" else partition == k
+                region = torch.from_numpy(inside)
+                ce = F.binary_cross_entropy_with_logits(x[region], y[region], reduction="none")
+                on = y[region] > 0
+                # the mean of two means, where both sides are there
+                values.append((ce[on].mean() + ce[~on].mean()) / 2)
+            samples.append(torch.stack(values).mean())
+        classes.append(torch.stack(samples).mean())
+    torch.testing.assert_close(term, torch.stack(classes).mean(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("shape", "spacing"), SHAPES, ids=str)
+@pytest.mark.parametrize("kind", [BlobLoss, CCLoss, BiCCLoss])
+def test_any_callable_is_a_criterion(shape, spacing, kind):
+    logits, target = batch(shape, 4)
+    options = {} if kind is BlobLoss else {"spacing_mm": spacing}
+    options |= {"alpha": 0.4} if kind is BiCCLoss else {}
+    # flat on cells without target, as a callable is: presence is a RegionLoss's
+    flat = _FlatDice()
+    fast = kind(sigmoid=True, instance_loss=flat, **options).terms(logits, target).instance
+    slow = kind(sigmoid=True, instance_loss=lambda p, y: flat(p, y), **options).terms(logits, target).instance
+    torch.testing.assert_close(slow, fast, rtol=1e-6, atol=1e-7)
+    got, wanted = (torch.autograd.grad(value, logits)[0] for value in (slow, fast))
+    torch.testing.assert_close(got, wanted, rtol=1e-6, atol=1e-9)
+
+
+def test_a_callable_sees_neither_ignored_voxels_nor_other_lesions():
+    seen = []
+
+    def criterion(p, y):
+        seen.append((p[0, 0, 0].tolist(), y[0, 0, 0].tolist()))
+        return p.sum()
+
+    p = torch.tensor([[[[0.5, 0.25, 0.75, 0.125, 1.0]]]])
+    target = torch.tensor([[[[1.0, 0.0, 0.0, 2.0, 1.0]]]])
+    BlobLoss(instance_loss=criterion, ignore_index=2).terms(p, target)
+    assert seen == [([0.5, 0.25, 0.75, 0, 0], [1, 0, 0, 0, 0]), ([0, 0.25, 0.75, 0, 1.0], [0, 0, 0, 0, 1])]
+    seen.clear()
+    # of the voxels between, 1 is nearer to the first lesion; 2 is as near to either, and scipy decides
+    CCLoss(instance_loss=criterion, ignore_index=2).terms(p, target)
+    assert [y for _, y in seen] == [[1, 0, 0, 0, 0], [0, 0, 0, 0, 1]]
+    assert sum(first[1] for first, _ in seen[:1]) == 0.25
+    assert all(values[3] == 0 for values, _ in seen)
+
+
+class _FlatDice(DiceRegionLoss):
+    def score_false(self, sums, presence):
+        return self.score(sums)
+
+
 def test_one_lesion_is_the_criterion_on_the_volume():
     logits, _ = batch((1, 1, 16, 17))
     target = torch.zeros_like(logits)
@@ -189,15 +273,20 @@ def test_instance_maps_softmax_and_ignored_voxels(loss):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: CCLoss(spacing_mm=(1, -1)), r"Expected `spacing_mm` to be positive, but got \(1.0, -1.0\)"),
-        (lambda: CCLoss(spacing_mm=(1, 1, 1, 1)), "Expected `spacing_mm` to have 2 or 3 values"),
+        (lambda: CCLoss(spacing_mm=(1, -1)), r"`spacing_mm` to be 2 or 3 positive finite numbers, but got \(1, -1\)"),
+        (lambda: CCLoss(spacing_mm=(1, 1, 1, 1)), "Expected `spacing_mm` to be 2 or 3 positive finite numbers"),
         (lambda: BiCCLoss(alpha=1.5), r"Expected `alpha` to be in \[0, 1\], but got 1.5"),
         (lambda: BiCCLoss(threshold=0), r"Expected `threshold` to be in \(0, 1\), but got 0"),
-        (lambda: CCLoss(spacing_mm=(1, 1, 1))(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)), "have 2 values"),
+        (
+            lambda: BlobLoss(instance_loss=torch.nn.MSELoss(), inverse_size_weighting=True),
+            "Expected `inverse_size_weighting` to be False .* but got True for MSELoss",
+        ),
+        (
+            lambda: CCLoss(spacing_mm=(1, 1, 1))(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)),
+            "each of 2 spatial axes",
+        ),
     ],
 )
 def test_bad_options_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
-    with pytest.raises(TypeError, match="Expected `instance_loss` to be a RegionLoss"):
-        BlobLoss(instance_loss=torch.nn.MSELoss())

@@ -7,12 +7,15 @@ from typing import Any
 
 import torch
 
-from monai_instance_loss.losses.pixel.distance import BlockLoss, Blocks, checked_spacing, signed_distance
+from monai_instance_loss.instances.spacing import checked_spacing
+from monai_instance_loss.losses.image import ImageLoss
+from monai_instance_loss.losses.pixel.distance import signed_distance
+from monai_instance_loss.losses.volume import Volume
 
 __all__ = ["BoundaryLoss"]
 
 
-class BoundaryLoss(BlockLoss):
+class BoundaryLoss(ImageLoss):
     """Boundary loss, any real number: the mean of p times the signed distance map of the target.
 
     Source: Kervadec et al., *Boundary loss for highly unbalanced segmentation*, MIDL 2019 and Med. Image Anal. 2021,
@@ -28,7 +31,7 @@ class BoundaryLoss(BlockLoss):
         spacing_mm: size of a voxel along each spatial axis in mm; None measures in voxels.
         normalize: divide each map by its largest absolute value, which puts the loss in [-1, 1] whatever the volume's
             size; not in the paper.
-        kwargs: as in ``BlockLoss``, where shapes and errors are told too.
+        kwargs: as in ``ImageLoss``, where shapes and errors are told too.
 
     Example:
         >>> y = torch.tensor([[[[1.0, 1.0, 0.0, 0.0]]]])
@@ -41,11 +44,11 @@ class BoundaryLoss(BlockLoss):
         self.spacing_mm = checked_spacing(spacing_mm)
         self.normalize = normalize
 
-    def score(self, blocks: Blocks) -> torch.Tensor:
+    def image_values(self, volume: Volume) -> torch.Tensor:
         """The mean of p times the signed distance of each channel."""
-        distance = signed_distance(blocks.target, self.spacing_mm)
+        distance = signed_distance(volume.target, self.spacing_mm)
         if self.normalize:
             peak = distance.abs().amax(tuple(range(1, distance.ndim)), keepdim=True)
             distance = distance / torch.where(peak == 0, 1.0, peak)
-        p = blocks.voxels.p
-        return blocks.mean(p * distance.to(p.dtype)).view(blocks.shape)
+        p = volume.voxels.p
+        return volume.mean(p * distance.to(p.dtype)).view(volume.shape)

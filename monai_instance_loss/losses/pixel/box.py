@@ -8,9 +8,10 @@ from typing import Any
 import torch
 
 from monai_instance_loss.instances import label_instances, merge_boxes, segment_sum
+from monai_instance_loss.losses.image import ImageLoss
 from monai_instance_loss.losses.options import checked_fraction
 from monai_instance_loss.losses.overlap import Overlap
-from monai_instance_loss.losses.pixel.distance import BlockLoss, Blocks
+from monai_instance_loss.losses.volume import Volume
 
 __all__ = ["InstanceBoxDIoULoss", "InstanceBoxGIoULoss", "diou_loss", "giou_loss"]
 
@@ -67,7 +68,7 @@ def diou_loss(input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return 1 - _ratio(inter, union) + _ratio(apart, diagonal)
 
 
-class _InstanceBoxLoss(BlockLoss):
+class _InstanceBoxLoss(ImageLoss):
     """A box loss on instances; see the subclasses."""
 
     def __init__(self, threshold: float = 0.1, connectivity: int | None = None, **kwargs: Any) -> None:
@@ -79,9 +80,9 @@ class _InstanceBoxLoss(BlockLoss):
     def box_loss(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """The loss (N,) of pairs of boxes (N, 4) or (N, 6)."""
 
-    def score(self, blocks: Blocks) -> torch.Tensor:
+    def image_values(self, volume: Volume) -> torch.Tensor:
         """The mean over the true instances and the false predicted ones of each channel."""
-        prepared = blocks.prepared
+        prepared = volume.prepared
         pred = prepared.predicted(self.threshold)
         overlap = Overlap(
             label_instances(prepared.target, self.connectivity),
@@ -100,7 +101,7 @@ class _InstanceBoxLoss(BlockLoss):
         owner = torch.cat([overlap.true.block, overlap.pred.block[overlap.false]])
         count = torch.bincount(owner, minlength=overlap.blocks).clamp(min=1)
         means = segment_sum(values, owner, overlap.blocks) / count * overlap.finite
-        return means.view(blocks.shape)
+        return means.view(volume.shape)
 
 
 class InstanceBoxGIoULoss(_InstanceBoxLoss):
@@ -119,12 +120,12 @@ class InstanceBoxGIoULoss(_InstanceBoxLoss):
 
     Differentiable in ``input``: L through the edges of the soft box, which for each projection is through its largest
     voxels, and presence through all voxels of a lesion; components, regions and the q before L are held fixed.
-    Shapes, types and errors as in ``BlockLoss``.
+    Shapes, types and errors as in ``ImageLoss``.
 
     Args:
         threshold: predicted components are those of p >= ``threshold``; in (0, 1).
         connectivity: as in ``label_instances``; None is full.
-        kwargs: as in ``BlockLoss``.
+        kwargs: as in ``ImageLoss``.
 
     Example:
         >>> y = torch.tensor([[[[1.0, 1.0, 0.0, 0.0]]]])
@@ -148,7 +149,7 @@ class InstanceBoxDIoULoss(_InstanceBoxLoss):
     Args:
         threshold: predicted components are those of p >= ``threshold``; in (0, 1).
         connectivity: as in ``label_instances``; None is full.
-        kwargs: as in ``BlockLoss``.
+        kwargs: as in ``ImageLoss``.
 
     Example:
         >>> y = torch.tensor([[[[1.0, 1.0, 0.0, 0.0]]]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import torch
@@ -58,11 +59,16 @@ class CompoundRegionLoss(RegionLoss):
                 )
         self.parts = nn.ModuleList(parts)
         self.weights = [checked_number("weights", weight) for weight in weights]
-        self._map_counts = [len(part.maps(Voxels(p=torch.zeros(0)))) for part in parts]
+        nothing = Voxels(p=torch.zeros(0))
+        self._map_counts = [(len(part.on_maps(nothing)), len(part.off_maps(nothing))) for part in parts]
 
-    def maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
+    def on_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
         """The maps of all parts, in order."""
-        return tuple(values for part in self._losses() for values in part.maps(voxels))
+        return tuple(values for part in self._losses() for values in part.on_maps(voxels))
+
+    def off_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
+        """The maps of all parts, in order."""
+        return tuple(values for part in self._losses() for values in part.off_maps(voxels))
 
     def score(self, sums: RegionSums) -> torch.Tensor:
         """The weighted sum of the parts' values."""
@@ -80,11 +86,10 @@ class CompoundRegionLoss(RegionLoss):
         return [part for part in self.parts if isinstance(part, RegionLoss)]
 
     def _split(self, sums: RegionSums) -> list[tuple[RegionLoss, RegionSums]]:
-        split, start = [], 0
-        for part, count in zip(self._losses(), self._map_counts, strict=True):
-            own = slice(start, start + count)
-            split.append((part, RegionSums(sums.on[own], sums.off[own], sums.target_voxels, sums.voxels)))
-            start += count
+        split, on, off = [], iter(sums.on), iter(sums.off)
+        for part, (on_count, off_count) in zip(self._losses(), self._map_counts, strict=True):
+            own_on, own_off = tuple(islice(on, on_count)), tuple(islice(off, off_count))
+            split.append((part, RegionSums(own_on, own_off, sums.target_voxels, sums.voxels)))
         return split
 
     def _weighted(self, values: list[torch.Tensor]) -> torch.Tensor:

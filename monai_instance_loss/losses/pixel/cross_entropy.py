@@ -42,13 +42,17 @@ class WeightedCELoss(RegionLoss):
         self.pos_weight = checked_number("pos_weight", pos_weight)
         self.neg_weight = checked_number("neg_weight", neg_weight)
 
-    def maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
-        """log p, for the target, and log(1 - p), for the rest."""
-        return voxels.log_p, voxels.log_q
+    def on_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
+        """log p."""
+        return (voxels.log_p,)
+
+    def off_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
+        """log(1 - p)."""
+        return (voxels.log_q,)
 
     def score(self, sums: RegionSums) -> torch.Tensor:
         """The mean over each region."""
-        total = self.pos_weight * sums.on[0] + self.neg_weight * sums.off[1]
+        total = self.pos_weight * sums.on[0] + self.neg_weight * sums.off[0]
         return -total / sums.voxels.clamp(min=1)
 
     def score_false(self, sums: RegionSums, presence: torch.Tensor) -> torch.Tensor:
@@ -99,13 +103,17 @@ class BalancedCELoss(RegionLoss):
         0.2599
     """
 
-    def maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
-        """log p, for the target, and log(1 - p), for the rest."""
-        return voxels.log_p, voxels.log_q
+    def on_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
+        """log p."""
+        return (voxels.log_p,)
+
+    def off_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
+        """log(1 - p)."""
+        return (voxels.log_q,)
 
     def score(self, sums: RegionSums) -> torch.Tensor:
         """The mean over each region, either class weighted by the share of the other."""
         # counts divided by counts would be float32 whatever the sums are
         voxels = sums.voxels.clamp(min=1).to(sums.on[0].dtype)
         on_share = sums.target_voxels / voxels
-        return -((1 - on_share) * sums.on[0] + on_share * sums.off[1]) / voxels
+        return -((1 - on_share) * sums.on[0] + on_share * sums.off[0]) / voxels

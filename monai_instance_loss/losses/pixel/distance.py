@@ -1,24 +1,19 @@
-"""Distance maps of the target, the base of the losses that need them, and distance-map penalised cross-entropy."""
+"""Distance maps of the target, and distance-map penalised cross-entropy."""
 
 from __future__ import annotations
 
-import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from monai.transforms.utils import distance_transform_edt
 from monai.utils import optional_import
-from torch.nn.modules.loss import _Loss
 
-from monai_instance_loss.losses.inputs import InputOptions, Prepared
-from monai_instance_loss.losses.probability import Voxels
-from monai_instance_loss.losses.reduction import checked_reduction, reduce_blocks
+from monai_instance_loss.instances.spacing import checked_spacing, resolved_spacing
+from monai_instance_loss.losses.image import ImageLoss
+from monai_instance_loss.losses.volume import Volume
 
-__all__ = ["BlockLoss", "Blocks", "DistancePenalisedCELoss", "distance_maps", "distance_to", "signed_distance"]
+__all__ = ["DistancePenalisedCELoss", "distance_maps", "distance_to", "signed_distance"]
 
 _MISSING = "{} (install it with `pip install monai_instance_loss[bundle]`)"
 
@@ -100,112 +95,7 @@ def signed_distance(mask: torch.Tensor, spacing_mm: Sequence[float] | None = Non
     return outside - (inside - step).clamp(min=0)
 
 
-def checked_spacing(spacing_mm: Sequence[float] | None) -> tuple[float, ...] | None:
-    """The spacing as a tuple of 2 or 3 positive finite numbers, or None."""
-    if spacing_mm is None:
-        return None
-    if isinstance(spacing_mm, str) or not isinstance(spacing_mm, Sequence):
-        raise TypeError(f"Expected `spacing_mm` to be None or a sequence, but got {type(spacing_mm).__name__}.")
-    values = tuple(map(float, spacing_mm))
-    if len(values) not in (2, 3) or not all(value > 0 and math.isfinite(value) for value in values):
-        raise ValueError(f"Expected `spacing_mm` to be 2 or 3 positive finite numbers, but got {spacing_mm}.")
-    return values
-
-
-def resolved_spacing(spacing_mm: Sequence[float] | None, spatial_dims: int) -> tuple[float, ...]:
-    """The spacing of an image with that many spatial dimensions, 1 along each axis for None."""
-    if spacing_mm is not None and len(spacing_mm) != spatial_dims:
-        raise ValueError(
-            f"Expected `spacing_mm` to have one value for each of {spatial_dims} spatial axes, but got {spacing_mm}."
-        )
-    return (1.0,) * spatial_dims if spacing_mm is None else tuple(spacing_mm)
-
-
-@dataclass(frozen=True, eq=False)
-class Blocks:
-    """Every sample's channel, R = B * C of them, flat over samples and channels; computed where a loss asks for it."""
-
-    prepared: Prepared
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(B, C)."""
-        return self.prepared.target.shape[0], self.prepared.target.shape[1]
-
-    @cached_property
-    def voxels(self) -> Voxels:
-        """Probabilities (R, *spatial)."""
-        target = self.prepared.target
-        return self.prepared.probability.blocks(torch.arange(math.prod(self.shape), device=target.device))
-
-    @property
-    def target(self) -> torch.Tensor:
-        """Bool (R, *spatial), False on ignored voxels."""
-        return self.prepared.target.flatten(0, 1)
-
-    @cached_property
-    def kept(self) -> torch.Tensor:
-        """Bool (R, *spatial), False on ignored voxels."""
-        if self.prepared.ignored is None:
-            return torch.ones_like(self.target)
-        return ~self.prepared.ignored.expand_as(self.prepared.target).flatten(0, 1)
-
-    def mean(self, values: torch.Tensor) -> torch.Tensor:
-        """Means (R,) of a map over the voxels that are not ignored; 0 where all are."""
-        total = torch.where(self.kept, values, 0).flatten(1).sum(1)
-        return total / self.kept.flatten(1).sum(1).clamp(min=1)
-
-
-class BlockLoss(_Loss, ABC):
-    """A loss on each sample's channel that needs more than a RegionLoss's sums. Source: ours; the losses name theirs.
-
-    Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, computed in float32 (float64 for float64); target as
-    in ``monai.losses.DiceLoss``.
-
-    Args:
-        include_background, to_onehot_y, sigmoid, softmax, other_act, ignore_index, reduction: as in ``RegionLoss``.
-
-    Raises:
-        TypeError, ValueError: as in ``RegionLoss``.
-    """
-
-    def __init__(
-        self,
-        include_background: bool = True,
-        to_onehot_y: bool = False,
-        sigmoid: bool = False,
-        softmax: bool = False,
-        other_act: Callable[[torch.Tensor], torch.Tensor] | None = None,
-        ignore_index: int | None = None,
-        reduction: str = "mean",
-    ) -> None:
-        super().__init__(reduction=checked_reduction(reduction))
-        self.inputs = InputOptions(include_background, to_onehot_y, sigmoid, softmax, other_act, ignore_index)
-
-    @property
-    def ignore_index(self) -> int | None:
-        """The target value of voxels to leave out."""
-        return self.inputs.ignore_index
-
-    @abstractmethod
-    def score(self, blocks: Blocks) -> torch.Tensor:
-        """The loss of each sample's channel, (B, C)."""
-
-    def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """The loss of each sample's channel, reduced."""
-        prepared = self.inputs.prepare(input, target)
-        blocks = Blocks(prepared)
-        if prepared.target.numel() == 0:
-            return reduce_blocks(prepared.probability.zero().expand(blocks.shape), self.reduction, input.ndim)
-        return reduce_blocks(self.score(blocks), self.reduction, input.ndim)
-
-    def extra_repr(self) -> str:
-        """The configuration, for ``repr``."""
-        options = {name: value for name, value in vars(self).items() if not name.startswith("_") and name != "training"}
-        return ", ".join(f"{name}={value!r}" for name, value in options.items())
-
-
-class DistancePenalisedCELoss(BlockLoss):
+class DistancePenalisedCELoss(ImageLoss):
     """Binary cross-entropy that weighs voxels near the target's boundary up to twice, 0 or more.
 
     Source: Caliva et al., *Distance map loss penalty term for semantic segmentation*, MIDL 2019, arXiv 1908.03679: the
@@ -219,7 +109,7 @@ class DistancePenalisedCELoss(BlockLoss):
 
     Args:
         spacing_mm: size of a voxel along each spatial axis; None takes voxels for cubes. Its scale cancels.
-        kwargs: as in ``BlockLoss``, where shapes and errors are told too.
+        kwargs: as in ``ImageLoss``, where shapes and errors are told too.
 
     Example:
         >>> y = torch.tensor([[[[1.0, 0.0, 0.0]]]])
@@ -232,12 +122,12 @@ class DistancePenalisedCELoss(BlockLoss):
         super().__init__(**kwargs)
         self.spacing_mm = checked_spacing(spacing_mm)
 
-    def score(self, blocks: Blocks) -> torch.Tensor:
+    def image_values(self, volume: Volume) -> torch.Tensor:
         """The weighted mean cross-entropy of each channel."""
-        outside, inside = distance_maps(blocks.target, self.spacing_mm)
-        penalty = _reversed(outside, ~blocks.target & blocks.kept) + _reversed(inside, blocks.target)
-        entropy = -torch.where(blocks.target, blocks.voxels.log_p, blocks.voxels.log_q)
-        return blocks.mean(entropy * (1 + penalty).to(entropy.dtype)).view(blocks.shape)
+        outside, inside = distance_maps(volume.target, self.spacing_mm)
+        penalty = _reversed(outside, ~volume.target & volume.kept) + _reversed(inside, volume.target)
+        entropy = -torch.where(volume.target, volume.voxels.log_p, volume.voxels.log_q)
+        return volume.mean(entropy * (1 + penalty).to(entropy.dtype)).view(volume.shape)
 
 
 def _reversed(distance: torch.Tensor, side: torch.Tensor) -> torch.Tensor:

@@ -68,7 +68,7 @@ class _PowerLogDice(RegionLoss):
         self.gamma = gamma
         self.smooth = smooth
 
-    def maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
+    def on_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
         return (voxels.p,)
 
     def score(self, sums: RegionSums) -> torch.Tensor:
@@ -88,5 +88,8 @@ class _PowerCE(WeightedCELoss):
         super().__init__(pos_weight, neg_weight)
         self.gamma = gamma
 
-    def maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
-        return -power(-voxels.log_p, self.gamma), -power(-voxels.log_q, self.gamma)
+    def on_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
+        return (-power(-voxels.log_p, self.gamma),)
+
+    def off_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
+        return (-power(-voxels.log_q, self.gamma),)

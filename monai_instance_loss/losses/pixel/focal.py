@@ -48,10 +48,13 @@ class FocalRegionLoss(RegionLoss):
         self.alpha = None if alpha is None else checked_number("alpha", alpha, high=1)
         self.asymmetric = asymmetric
 
-    def maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
-        """The modulated log p, for the target, and log(1 - p), for the rest."""
-        on = voxels.log_p if self.asymmetric else self.modulated(voxels.log_p, voxels.log_q)
-        return on, self.modulated(voxels.log_q, voxels.log_p)
+    def on_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
+        """log p, modulated unless asymmetric."""
+        return (voxels.log_p if self.asymmetric else self.modulated(voxels.log_p, voxels.log_q),)
+
+    def off_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
+        """The modulated log(1 - p)."""
+        return (self.modulated(voxels.log_q, voxels.log_p),)
 
     def modulated(self, log_true: torch.Tensor, log_wrong: torch.Tensor) -> torch.Tensor:
         """The log-likelihood of the true class, times the probability of the wrong one to the power of gamma."""
@@ -61,7 +64,7 @@ class FocalRegionLoss(RegionLoss):
     def score(self, sums: RegionSums) -> torch.Tensor:
         """The mean over each region."""
         on, off = self.class_weights
-        return -(on * sums.on[0] + off * sums.off[1]) / sums.voxels.clamp(min=1)
+        return -(on * sums.on[0] + off * sums.off[0]) / sums.voxels.clamp(min=1)
 
     def score_false(self, sums: RegionSums, presence: torch.Tensor) -> torch.Tensor:
         """The same: the focal loss is not flat without target."""

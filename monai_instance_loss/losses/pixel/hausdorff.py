@@ -11,14 +11,11 @@ from torch.utils.checkpoint import checkpoint
 
 from monai_instance_loss.instances import coordinate_sums, label_instances, presence
 from monai_instance_loss.instances.regions import positions, voxel_coordinates
+from monai_instance_loss.instances.spacing import checked_spacing, resolved_spacing
+from monai_instance_loss.losses.image import ImageLoss
 from monai_instance_loss.losses.pixel.checks import checked_number
-from monai_instance_loss.losses.pixel.distance import (
-    BlockLoss,
-    Blocks,
-    checked_spacing,
-    distance_maps,
-    resolved_spacing,
-)
+from monai_instance_loss.losses.pixel.distance import distance_maps
+from monai_instance_loss.losses.volume import Volume
 
 __all__ = ["AveragedHausdorffLoss", "HausdorffDTLoss"]
 
@@ -28,7 +25,7 @@ _CHUNK = 2**22
 _EPSILON = 1e-6
 
 
-class HausdorffDTLoss(BlockLoss):
+class HausdorffDTLoss(ImageLoss):
     """Hausdorff loss by distance transforms, 0 or more: mean of (p - y)^2 (d_p^alpha + d_y^alpha).
 
     Source: Karimi & Salcudean, *Reducing the Hausdorff distance in medical image segmentation*, IEEE TMI 39 (2020),
@@ -46,7 +43,7 @@ class HausdorffDTLoss(BlockLoss):
     Args:
         alpha: exponent of the distances, 0 or more.
         spacing_mm: size of a voxel along each spatial axis in mm; None measures in voxels.
-        kwargs: as in ``BlockLoss``, where shapes and errors are told too.
+        kwargs: as in ``ImageLoss``, where shapes and errors are told too.
 
     Example:
         >>> y = torch.tensor([[[[1.0, 0.0, 0.0]]]])
@@ -60,17 +57,17 @@ class HausdorffDTLoss(BlockLoss):
         self.alpha = checked_number("alpha", alpha)
         self.spacing_mm = checked_spacing(spacing_mm)
 
-    def score(self, blocks: Blocks) -> torch.Tensor:
+    def image_values(self, volume: Volume) -> torch.Tensor:
         """The mean weighted squared error of each channel."""
-        p = blocks.voxels.p
-        predicted = (p.detach() > 0.5) & blocks.kept
+        p = volume.voxels.p
+        predicted = (p.detach() > 0.5) & volume.kept
         distance = sum(distance_maps(predicted, self.spacing_mm)) ** self.alpha
-        distance += sum(distance_maps(blocks.target, self.spacing_mm)) ** self.alpha
-        error = torch.where(blocks.target, 1 - p, p).square()
-        return blocks.mean(error * distance.to(p.dtype)).view(blocks.shape)
+        distance += sum(distance_maps(volume.target, self.spacing_mm)) ** self.alpha
+        error = torch.where(volume.target, 1 - p, p).square()
+        return volume.mean(error * distance.to(p.dtype)).view(volume.shape)
 
 
-class AveragedHausdorffLoss(BlockLoss):
+class AveragedHausdorffLoss(ImageLoss):
     """Weighted Hausdorff distance of the probabilities to the lesions' centres, in [0, 2 d_max] but for rounding.
 
     Source: Ribera et al., *Locating objects without bounding boxes*, CVPR 2019, arXiv 1806.07564. For the voxels x of
@@ -93,10 +90,10 @@ class AveragedHausdorffLoss(BlockLoss):
         alpha: exponent of the generalised mean, below 0; -9 as in the published code.
         connectivity: as in ``label_instances``; None is full.
         spacing_mm: size of a voxel along each spatial axis in mm; None measures in voxels.
-        kwargs: as in ``BlockLoss``, where shapes and errors are told too.
+        kwargs: as in ``ImageLoss``, where shapes and errors are told too.
 
     Raises:
-        TypeError, ValueError: ``alpha`` is no finite number below 0; as in ``BlockLoss``.
+        TypeError, ValueError: ``alpha`` is no finite number below 0; as in ``ImageLoss``.
 
     Example:
         >>> y = torch.tensor([[[[1.0, 0.0, 0.0]]]])
@@ -120,18 +117,18 @@ class AveragedHausdorffLoss(BlockLoss):
         self.connectivity = connectivity
         self.spacing_mm = checked_spacing(spacing_mm)
 
-    def score(self, blocks: Blocks) -> torch.Tensor:
+    def image_values(self, volume: Volume) -> torch.Tensor:
         """The weighted Hausdorff distance of each channel."""
-        p = blocks.voxels.p
+        p = volume.voxels.p
         spacing = resolved_spacing(self.spacing_mm, p.ndim - 1)
         axes = _axes(p, spacing)
         farthest = math.hypot(*(extent * step for extent, step in zip(p.shape[1:], spacing, strict=True)))
-        centers, owner = _centers(blocks.target, spacing, self.connectivity)
+        centers, owner = _centers(volume.target, spacing, self.connectivity)
         centers = centers.to(p.dtype)
         values = [
-            self._distance(p[row], blocks.kept[row], centers[owner == row], axes, farthest) for row in range(p.shape[0])
+            self._distance(p[row], volume.kept[row], centers[owner == row], axes, farthest) for row in range(p.shape[0])
         ]
-        return torch.stack(values).view(blocks.shape)
+        return torch.stack(values).view(volume.shape)
 
     def _distance(
         self, p: torch.Tensor, kept: torch.Tensor, points: torch.Tensor, axes: list[torch.Tensor], farthest: float

@@ -6,12 +6,13 @@ from typing import Any, Literal
 
 import torch
 
-from monai_instance_loss.losses.pixel.distance import BlockLoss, Blocks
+from monai_instance_loss.losses.image import ImageLoss
+from monai_instance_loss.losses.volume import Volume
 
 __all__ = ["LovaszHingeLoss", "LovaszSoftmaxLoss"]
 
 
-class LovaszHingeLoss(BlockLoss):
+class LovaszHingeLoss(ImageLoss):
     """Lovasz hinge, 0 or more: the Lovasz extension of the Jaccard loss, of hinge errors max(0, 1 - x s).
 
     Source: Berman et al., *The Lovasz-softmax loss*, CVPR 2018, arXiv 1705.08790. x are logits and s is 1 on the target
@@ -19,12 +20,12 @@ class LovaszHingeLoss(BlockLoss):
     log p - log(1 - p). Every channel is scored, one without target too: its value is then the largest error.
 
     Exact, ties included; costs a sort of all voxels. Differentiable in ``input``: the weights of the sorted errors are
-    constant between changes of their order. Shapes, types and errors as in ``BlockLoss``.
+    constant between changes of their order. Shapes, types and errors as in ``ImageLoss``.
 
     Args:
         per_image: score every sample by itself; False sorts the voxels of the whole batch together, per channel, and
             ``reduction="none"`` then gives (1, C, 1, ...).
-        kwargs: as in ``BlockLoss``.
+        kwargs: as in ``ImageLoss``.
 
     Example:
         >>> y = torch.tensor([[[[1.0, 0.0]]]])
@@ -37,14 +38,14 @@ class LovaszHingeLoss(BlockLoss):
         super().__init__(**kwargs)
         self.per_image = per_image
 
-    def score(self, blocks: Blocks) -> torch.Tensor:
+    def image_values(self, volume: Volume) -> torch.Tensor:
         """The Lovasz extension at the hinge errors of each channel, (B, C), or (1, C) for the batch as one."""
-        logit = blocks.voxels.log_p - blocks.voxels.log_q
-        errors = torch.relu(1 - torch.where(blocks.target, logit, -logit))
-        return _lovasz(errors, blocks, self.per_image)
+        logit = volume.voxels.log_p - volume.voxels.log_q
+        errors = torch.relu(1 - torch.where(volume.target, logit, -logit))
+        return _lovasz(errors, volume, self.per_image)
 
 
-class LovaszSoftmaxLoss(BlockLoss):
+class LovaszSoftmaxLoss(ImageLoss):
     """Lovasz-softmax, in [0, 1]: the Lovasz extension of the Jaccard loss, of errors |y - p|, averaged over classes.
 
     Source: Berman et al., *The Lovasz-softmax loss*, CVPR 2018, arXiv 1705.08790. On binary predictions it is one minus
@@ -55,14 +56,14 @@ class LovaszSoftmaxLoss(BlockLoss):
     there is one channel; ``classes="all"`` scores them by their largest p. No class present: 0, with graph.
 
     Exact, ties included; costs a sort of all voxels. Differentiable in ``input``: the weights of the sorted errors are
-    constant between changes of their order. Shapes, types and errors as in ``BlockLoss``; ``reduction`` is over
+    constant between changes of their order. Shapes, types and errors as in ``ImageLoss``; ``reduction`` is over
     samples, and ``"none"`` gives (B, 1, 1, ...).
 
     Args:
         classes: ``"present"`` or ``"all"``.
         per_image: score every sample by itself; False sorts the voxels of the whole batch together (the published
             default), as if it were one sample.
-        kwargs: as in ``BlockLoss``.
+        kwargs: as in ``ImageLoss``.
 
     Raises:
         ValueError: ``classes`` is neither.
@@ -81,25 +82,25 @@ class LovaszSoftmaxLoss(BlockLoss):
         self.classes = classes
         self.per_image = per_image
 
-    def score(self, blocks: Blocks) -> torch.Tensor:
+    def image_values(self, volume: Volume) -> torch.Tensor:
         """The mean over classes (B, 1), or (1, 1) for the batch as one."""
-        p = blocks.voxels.p
-        values = _lovasz(torch.where(blocks.target, 1 - p, p), blocks, self.per_image)
+        p = volume.voxels.p
+        values = _lovasz(torch.where(volume.target, 1 - p, p), volume, self.per_image)
         if self.classes == "all":
             return values.mean(1, keepdim=True)
-        present = _rows(blocks.target, blocks, self.per_image).any(1).view(values.shape)
+        present = _rows(volume.target, volume, self.per_image).any(1).view(values.shape)
         # multiplied rather than selected: NaN in an absent class has to show
         return (values * present).sum(1, keepdim=True) / present.sum(1, keepdim=True).clamp(min=1)
 
 
-def _lovasz(errors: torch.Tensor, blocks: Blocks, per_image: bool) -> torch.Tensor:
+def _lovasz(errors: torch.Tensor, volume: Volume, per_image: bool) -> torch.Tensor:
     """The Lovasz extension of the Jaccard loss at errors (R, *spatial) of 0 or more: (B, C) or (1, C)."""
     # an error of 0 that is off the target comes last and adds nothing: as if the voxel were not there
-    rows = _rows(torch.where(blocks.kept, errors, 0), blocks, per_image)
+    rows = _rows(torch.where(volume.kept, errors, 0), volume, per_image)
     ordered, order = rows.sort(dim=1, descending=True)
-    on = _rows(blocks.target, blocks, per_image).gather(1, order)
+    on = _rows(volume.target, volume, per_image).gather(1, order)
     weights = _jaccard_steps(on, rows.dtype)
-    return (ordered * weights).sum(1).view(-1, blocks.shape[1])
+    return (ordered * weights).sum(1).view(-1, volume.shape[1])
 
 
 def _jaccard_steps(on: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -117,10 +118,10 @@ def _jaccard_steps(on: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return torch.where(on, 1 / union.to(dtype), off_step)
 
 
-def _rows(values: torch.Tensor, blocks: Blocks, per_image: bool) -> torch.Tensor:
+def _rows(values: torch.Tensor, volume: Volume, per_image: bool) -> torch.Tensor:
     """Values (R, *spatial) as one row a sample and channel, or one row a channel."""
     flat = values.flatten(1)
     if per_image:
         return flat
-    batch, channels = blocks.shape
+    batch, channels = volume.shape
     return flat.view(batch, channels, -1).transpose(0, 1).reshape(channels, -1)

@@ -54,7 +54,7 @@ class DiceRegionLoss(RegionLoss):
         self.smooth_nr = checked_number("smooth_nr", smooth_nr)
         self.smooth_dr = checked_number("smooth_dr", smooth_dr)
 
-    def maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
+    def on_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
         """The probabilities, and their squares where the denominator wants them."""
         return (voxels.p, voxels.p.square()) if self.squared_pred else (voxels.p,)
 
@@ -174,7 +174,7 @@ class GeneralizedDiceRegionLoss(RegionLoss):
         self.smooth_nr = checked_number("smooth_nr", smooth_nr)
         self.smooth_dr = checked_number("smooth_dr", smooth_dr)
 
-    def maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
+    def on_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
         """The probabilities."""
         return (voxels.p,)
 

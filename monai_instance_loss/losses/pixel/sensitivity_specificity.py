@@ -41,14 +41,18 @@ class SensitivitySpecificityLoss(RegionLoss):
         super().__init__(**kwargs)
         self.sensitivity_ratio = checked_number("sensitivity_ratio", sensitivity_ratio, high=1)
 
-    def maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
-        """1 - (1 - p)^2, which is 0 on target voxels outside a region as on a masked volume, and p^2."""
-        return voxels.p * (2 - voxels.p), voxels.p.square()
+    def on_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
+        """1 - (1 - p)^2, which is 0 on target voxels outside a region as on a masked volume."""
+        return (voxels.p * (2 - voxels.p),)
+
+    def off_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
+        """p^2."""
+        return (voxels.p.square(),)
 
     def score(self, sums: RegionSums) -> torch.Tensor:
         """The weighted mean errors of each region."""
         missed = (sums.target_voxels - sums.on[0]) / sums.target_voxels.clamp(min=1)
-        false = sums.off[1] / (sums.voxels - sums.target_voxels).clamp(min=1)
+        false = sums.off[0] / (sums.voxels - sums.target_voxels).clamp(min=1)
         return self.sensitivity_ratio * missed + (1 - self.sensitivity_ratio) * false
 
     def score_false(self, sums: RegionSums, presence: torch.Tensor) -> torch.Tensor:

@@ -7,12 +7,15 @@ from typing import Any
 
 import torch
 
-from monai_instance_loss.losses.pixel.distance import BlockLoss, Blocks, checked_spacing, distance_to
+from monai_instance_loss.instances.spacing import checked_spacing
+from monai_instance_loss.losses.image import ImageLoss
+from monai_instance_loss.losses.pixel.distance import distance_to
+from monai_instance_loss.losses.volume import Volume
 
 __all__ = ["ShapeAwareLoss"]
 
 
-class ShapeAwareLoss(BlockLoss):
+class ShapeAwareLoss(ImageLoss):
     """Shape-aware loss, 0 or more: binary cross-entropy, times 1 + E where the thresholded prediction is wrong.
 
     Source: Al Arif et al., *Shape-aware deep convolutional neural network for vertebrae segmentation*, MSKI at MICCAI
@@ -30,7 +33,7 @@ class ShapeAwareLoss(BlockLoss):
 
     Args:
         spacing_mm: size of a voxel along each spatial axis in mm; None measures in voxels.
-        kwargs: as in ``BlockLoss``, where shapes and errors are told too.
+        kwargs: as in ``ImageLoss``, where shapes and errors are told too.
 
     Example:
         >>> import math
@@ -46,15 +49,15 @@ class ShapeAwareLoss(BlockLoss):
         super().__init__(**kwargs)
         self.spacing_mm = checked_spacing(spacing_mm)
 
-    def score(self, blocks: Blocks) -> torch.Tensor:
+    def image_values(self, volume: Volume) -> torch.Tensor:
         """The mean weighted cross-entropy of each channel."""
-        predicted = (blocks.voxels.p.detach() >= 0.5) & blocks.kept
-        to_true = distance_to(_contour(blocks.target), self.spacing_mm)
+        predicted = (volume.voxels.p.detach() >= 0.5) & volume.kept
+        to_true = distance_to(_contour(volume.target), self.spacing_mm)
         contour = _contour(predicted).flatten(1)
         error = torch.where(contour, to_true.flatten(1), 0).sum(1) / contour.sum(1).clamp(min=1)
-        weight = 1 + error.view(-1, *[1] * (predicted.ndim - 1)) * (predicted != blocks.target)
-        entropy = -torch.where(blocks.target, blocks.voxels.log_p, blocks.voxels.log_q)
-        return blocks.mean(entropy * weight.to(entropy.dtype)).view(blocks.shape)
+        weight = 1 + error.view(-1, *[1] * (predicted.ndim - 1)) * (predicted != volume.target)
+        entropy = -torch.where(volume.target, volume.voxels.log_p, volume.voxels.log_q)
+        return volume.mean(entropy * weight.to(entropy.dtype)).view(volume.shape)
 
 
 def _contour(mask: torch.Tensor) -> torch.Tensor:

@@ -59,13 +59,17 @@ class TLoss(RegionLoss):
         """The degrees of freedom, a scalar with graph."""
         return self.log_nu.exp() + _EPSILON
 
-    def maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
-        """p^2, the squared error off the target, and p (2 - p), one minus the squared error on it."""
-        return voxels.p.square(), voxels.p * (2 - voxels.p)
+    def on_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
+        """p (2 - p), one minus the squared error."""
+        return (voxels.p * (2 - voxels.p),)
+
+    def off_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
+        """p^2, the squared error."""
+        return (voxels.p.square(),)
 
     def score(self, sums: RegionSums) -> torch.Tensor:
         """The negative log-likelihood of each region."""
-        squares = (sums.off[0] + sums.target_voxels - sums.on[1]).clamp(min=0)
+        squares = (sums.off[0] + sums.target_voxels - sums.on[0]).clamp(min=0)
         # terms of the order of D cancel, which float32 would not stand
         nu, voxels, squared = self.nu.double(), sums.voxels.double(), squares.double()
         half = (nu + voxels) / 2

@@ -71,7 +71,7 @@ class TverskyRegionLoss(RegionLoss):
         self.smooth_nr = checked_number("smooth_nr", smooth_nr)
         self.smooth_dr = checked_number("smooth_dr", smooth_dr)
 
-    def maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
+    def on_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
         """The probabilities."""
         return (voxels.p,)
 
@@ -177,7 +177,7 @@ class ModifiedFocalTverskyLoss(RegionLoss):
         self.smooth_nr = checked_number("smooth_nr", smooth_nr)
         self.smooth_dr = checked_number("smooth_dr", smooth_dr)
 
-    def maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
+    def on_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
         """The probabilities."""
         return (voxels.p,)
 

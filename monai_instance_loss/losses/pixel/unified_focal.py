@@ -76,9 +76,9 @@ class UnifiedFocalLoss(CompoundRegionLoss):
 class _ClassFocal(FocalRegionLoss):
     """The focal loss, and with a background channel its sum over classes of each class's own voxels."""
 
-    def maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
-        """Those of the focal loss, and the one that the background channel needs on its own voxels."""
-        return *super().maps(voxels), self.modulated(voxels.log_p, voxels.log_q)
+    def on_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
+        """That of the focal loss, and the one that the background channel needs on its own voxels."""
+        return *super().on_maps(voxels), self.modulated(voxels.log_p, voxels.log_q)
 
     def score_image(self, sums: RegionSums, channels: int) -> torch.Tensor:
         """One value (B, 1) a sample where channel 0 is the background, otherwise channel by channel."""
@@ -86,6 +86,6 @@ class _ClassFocal(FocalRegionLoss):
             return super().score_image(sums, channels)
         foreground, background = self.class_weights
         own = torch.cat(
-            [background * sums.on[2].view(-1, channels)[:, :1], foreground * sums.on[0].view(-1, channels)[:, 1:]], 1
+            [background * sums.on[1].view(-1, channels)[:, :1], foreground * sums.on[0].view(-1, channels)[:, 1:]], 1
         )
         return -(own / sums.voxels.view(-1, channels).clamp(min=1)).sum(1, keepdim=True)

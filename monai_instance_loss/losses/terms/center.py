@@ -62,11 +62,13 @@ def center_scores(overlap: Overlap, criterion: Criterion, radius: int) -> torch.
 
     on, total = shown.count_showing(picture, rank, on_target)
     target_block = torch.div(positions(on_target), overlap.shape[2:].numel(), rounding_mode="floor")
-    maps = criterion.maps(Voxels(p=presence))
+    voxels = Voxels(p=presence)
     return criterion.score(
         RegionSums(
-            on=tuple(segment_sum(values * on, shown.block, overlap.blocks) for values in maps),
-            off=tuple(segment_sum(values * (total - on), shown.block, overlap.blocks) for values in maps),
+            on=tuple(segment_sum(values * on, shown.block, overlap.blocks) for values in criterion.on_maps(voxels)),
+            off=tuple(
+                segment_sum(values * (total - on), shown.block, overlap.blocks) for values in criterion.off_maps(voxels)
+            ),
             target_voxels=torch.bincount(target_block, minlength=overlap.blocks),
             voxels=overlap.block_voxels,
         )

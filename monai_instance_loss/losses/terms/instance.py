@@ -71,26 +71,30 @@ def pred_scores(overlap: Overlap, criterion: Criterion) -> InstanceScores:
 def _true_sums(overlap: Overlap, criterion: RegionLoss, exclude_other_tp: bool) -> RegionSums:
     off_target = overlap.true.fragment == 0
     true, pred = overlap.true, overlap.pred
-    on, off = [], []
-    for fragment_sum in overlap.sums(criterion.maps):
-        on.append(true.gather(fragment_sum))
+    on = tuple(true.gather(fragment_sum) for fragment_sum in overlap.sums(criterion.on_maps))
+    off = []
+    for fragment_sum in overlap.sums(criterion.off_maps):
         if exclude_other_tp:
             added = pred.gather(torch.where(off_target, fragment_sum, 0))[overlap.pair_pred]
         else:
             added = pred.gather(fragment_sum)[overlap.pair_pred] - fragment_sum[overlap.pairs]
         off.append(segment_sum(added, overlap.pair_true, true.count))
-    return RegionSums(tuple(on), tuple(off), true.voxels, overlap.block_voxels[true.block])
+    return RegionSums(on, tuple(off), true.voxels, overlap.block_voxels[true.block])
 
 
 def _pred_sums(overlap: Overlap, criterion: RegionLoss) -> RegionSums:
     off_target = overlap.true.fragment == 0
-    on, off = [], []
-    for fragment_sum in overlap.sums(criterion.maps):
-        on.append(overlap.pred.gather(torch.where(off_target, 0, fragment_sum)))
-        off.append(overlap.pred.gather(torch.where(off_target, fragment_sum, 0)))
+    on = tuple(
+        overlap.pred.gather(torch.where(off_target, 0, fragment_sum))
+        for fragment_sum in overlap.sums(criterion.on_maps)
+    )
+    off = tuple(
+        overlap.pred.gather(torch.where(off_target, fragment_sum, 0))
+        for fragment_sum in overlap.sums(criterion.off_maps)
+    )
     touched_voxels = overlap.true.voxels[overlap.pair_true]
     voxels = touched_voxels.new_zeros(overlap.pred.count).index_add_(0, overlap.pair_pred, touched_voxels)
-    return RegionSums(tuple(on), tuple(off), voxels, overlap.block_voxels[overlap.pred.block])
+    return RegionSums(on, off, voxels, overlap.block_voxels[overlap.pred.block])
 
 
 def _with_whole_blocks(overlap: Overlap, criterion: Criterion, side: Side, values: torch.Tensor) -> InstanceScores:
@@ -102,6 +106,6 @@ def _with_whole_blocks(overlap: Overlap, criterion: Criterion, side: Side, value
 
 def _whole_block_scores(overlap: Overlap, criterion: Criterion, blocks: torch.Tensor) -> torch.Tensor:
     if isinstance(criterion, RegionLoss):
-        return criterion.score(overlap.block_sums(criterion.maps, blocks))
+        return criterion.score(overlap.block_sums(criterion.on_maps, criterion.off_maps, blocks))
     target = overlap.true.labels.flatten(0, 1)[blocks] > 0
     return masked.block_scores(criterion, overlap.block_probability(blocks), target)

@@ -8,7 +8,7 @@ import torch
 
 from monai_instance_loss.losses.overlap import Overlap
 
-__all__ = ["block_scores", "pred_scores", "true_scores"]
+__all__ = ["block_scores", "pred_scores", "region_scores", "true_scores"]
 
 _Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -26,7 +26,7 @@ def true_scores(overlap: Overlap, criterion: _Loss, exclude_other_tp: bool) -> t
             lesion = true == k + 1
             yield p, lesion | added, lesion
 
-    return _call(overlap, criterion, regions())
+    return region_scores(criterion, regions(), overlap.voxels.p)
 
 
 def pred_scores(overlap: Overlap, criterion: _Loss) -> torch.Tensor:
@@ -38,7 +38,7 @@ def pred_scores(overlap: Overlap, criterion: _Loss) -> torch.Tensor:
             touched = overlap.pair_true[overlap.pair_pred == j] + 1
             yield p, pred == j + 1, torch.isin(true, touched)
 
-    return _call(overlap, criterion, regions())
+    return region_scores(criterion, regions(), overlap.voxels.p)
 
 
 def block_scores(criterion: _Loss, p: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -47,14 +47,15 @@ def block_scores(criterion: _Loss, p: torch.Tensor, target: torch.Tensor) -> tor
     return torch.stack(values) if values else p.new_zeros(0)
 
 
-def _call(
-    overlap: Overlap, criterion: _Loss, regions: Iterable[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
+def region_scores(
+    criterion: _Loss, regions: Iterable[tuple[torch.Tensor, torch.Tensor, torch.Tensor]], like: torch.Tensor
 ) -> torch.Tensor:
+    """The criterion (n,) on n triples of probabilities, region and target (*spatial), one call each."""
     values = [
         _scalar(criterion(torch.where(region, p, 0)[None, None], target[None, None].to(p.dtype)))
         for p, region, target in regions
     ]
-    return torch.stack(values) if values else overlap.voxels.p.new_zeros(0)
+    return torch.stack(values) if values else like.new_zeros(0)
 
 
 def _block(overlap: Overlap, block: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -88,7 +88,7 @@ def test_serves_as_a_criterion_of_instances(soft_batch):
 
 def test_a_region_without_target_has_a_likelihood_too():
     loss, p = TLoss(), torch.tensor([0.3, 0.6])
-    off = tuple(values.sum()[None] for values in loss.maps(Voxels(p=p)))
+    off = tuple(values.sum()[None] for values in loss.off_maps(Voxels(p=p)))
     on = tuple(torch.zeros_like(values) for values in off)
     sums = RegionSums(on, off, torch.tensor([0]), torch.tensor([2]))
     value = loss.score_false(sums, torch.tensor([0.5]))

@@ -1,0 +1,83 @@
+"""A batch with every voxel activated, for what needs them all: pixel losses, and regions that cover the volume."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cached_property
+
+import torch
+
+from monai_instance_loss.losses.inputs import Prepared
+from monai_instance_loss.losses.probability import Voxels
+from monai_instance_loss.losses.sums import RegionSums
+
+__all__ = ["Volume"]
+
+Maps = Callable[[Voxels], tuple[torch.Tensor, ...]]
+
+
+class Volume:
+    """Every sample's channel, R = B * C of them, flat over samples and channels; computed where a loss asks for it."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self.prepared = prepared
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(B, C)."""
+        return self.prepared.target.shape[0], self.prepared.target.shape[1]
+
+    @property
+    def blocks(self) -> int:
+        """R."""
+        return math.prod(self.shape)
+
+    @cached_property
+    def voxels(self) -> Voxels:
+        """Probabilities (R, *spatial)."""
+        return self.prepared.probability.blocks(torch.arange(self.blocks, device=self.target.device))
+
+    @cached_property
+    def target(self) -> torch.Tensor:
+        """Bool (R, *spatial), False on ignored voxels."""
+        return self.prepared.foreground.flatten(0, 1)
+
+    @cached_property
+    def ignored(self) -> torch.Tensor | None:
+        """Bool (R, *spatial), or None where no voxel is."""
+        if self.prepared.ignored is None:
+            return None
+        return self.prepared.ignored.expand_as(self.prepared.target).flatten(0, 1)
+
+    @property
+    def kept(self) -> torch.Tensor:
+        """Bool (R, *spatial), False on ignored voxels."""
+        return torch.ones_like(self.target) if self.ignored is None else ~self.ignored
+
+    @cached_property
+    def off_target(self) -> Voxels:
+        """Probabilities (R, *spatial) off the target, 0 on it and on ignored voxels."""
+        return self.voxels.zeroed(self.target if self.ignored is None else self.target | self.ignored)
+
+    @cached_property
+    def voxels_per_block(self) -> torch.Tensor:
+        """int64 (R,): voxels that are not ignored."""
+        if self.ignored is None:
+            return torch.full((self.blocks,), self.target[0].numel(), device=self.target.device)
+        return (~self.ignored).flatten(1).sum(1)
+
+    def mean(self, values: torch.Tensor) -> torch.Tensor:
+        """Means (R,) of a map over the voxels that are not ignored; 0 where all are."""
+        total = values if self.ignored is None else values.masked_fill(self.ignored, 0)
+        return total.flatten(1).sum(1) / self.voxels_per_block.clamp(min=1)
+
+    def sums(self, on_maps: Maps, off_maps: Maps) -> RegionSums:
+        """Sums over whole blocks (R,)."""
+        # a target holds no ignored voxel
+        on = tuple(torch.where(self.target, values, 0).flatten(1).sum(1) for values in on_maps(self.voxels))
+        return RegionSums(on, self.off_sums(off_maps), self.target.flatten(1).sum(1), self.voxels_per_block)
+
+    def off_sums(self, off_maps: Maps) -> tuple[torch.Tensor, ...]:
+        """Sums (R,) off the target of maps that are 0 where the probability is."""
+        return tuple(values.flatten(1).sum(1) for values in off_maps(self.off_target))
