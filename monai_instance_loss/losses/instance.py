@@ -96,6 +96,7 @@ class InstanceLoss(TermsLoss):
         instance_reduction: ``"mean"`` or ``"sum"`` over the instances of a sample, with ``average_over="sample"``.
         average_over: ``"instance"``: all instances of the batch weigh the same; ``"sample"``: all samples do.
         proximity: ``"published"``, (a - b) squared, or ``"mean"``; see ``terms.proximity_scores``.
+        box_distance: the distance of two boxes in ``proximity``: ``"diou"``, as published, or ``"giou"``.
         ignore_index: target value of voxels to leave out, as in MONAI's ``DiceLoss``; -1, say, in an instance map.
         target_is_instances: the target is an instance map (see ``transforms.LabelInstancesd``): nothing is labelled on
             the target's side.
@@ -153,6 +154,7 @@ class InstanceLoss(TermsLoss):
         instance_reduction: Literal["mean", "sum"] = "mean",
         average_over: Literal["instance", "sample"] = "instance",
         proximity: Literal["published", "mean"] = "published",
+        box_distance: Literal["diou", "giou"] = "diou",
         ignore_index: int | None = None,
         target_is_instances: bool = False,
         reduction: str = "mean",
@@ -175,7 +177,10 @@ class InstanceLoss(TermsLoss):
         self.count_as_rate = count_as_rate
         if proximity not in ("published", "mean"):
             raise ValueError(f'Expected `proximity` to be "published" or "mean", but got {proximity!r}.')
+        if box_distance not in ("diou", "giou"):
+            raise ValueError(f'Expected `box_distance` to be "diou" or "giou", but got {box_distance!r}.')
         self.proximity = proximity
+        self.box_distance = box_distance
 
     def _instance_values(self, prepared: Prepared, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
         return self._overlap_values(self._overlap(prepared, self.threshold, self.min_instance_size), wanted)
@@ -200,6 +205,6 @@ class InstanceLoss(TermsLoss):
         if "missed" in wanted:
             blocks["missed"] = missed_scores(overlap, self.count_as_rate)
         if "proximity" in wanted and true is not None and pred is not None:
-            blocks["proximity"] = proximity_scores(overlap, true, pred, self.proximity)
+            blocks["proximity"] = proximity_scores(overlap, true, pred, self.proximity, self.box_distance)
         values |= {name: self.averaging.samples(value, shape, present) for name, value in blocks.items()}
         return {name: value * overlap.finite for name, value in values.items()}

@@ -33,6 +33,7 @@ class Options:
     instance_reduction: str = "mean"
     average_over: str = "instance"
     proximity: str = "published"
+    box_distance: str = "diou"
     reduction: str = "mean"
     # a criterion that is no function of region sums is not replaced by presence on false components
     presence_scores_false: bool = True
@@ -149,8 +150,9 @@ def _block(p: torch.Tensor, y: np.ndarray, true: list[np.ndarray], frozen: torch
     stand_in = ([n - 1 for n in middle], [n + 1 for n in middle], middle)
     true_boxes = [_wide_box(true[i]) for i in scored_true] or [stand_in]
     pred_boxes = [_wide_box(pred[j]) for j in scored_pred] or [stand_in]
-    a = [min(_distance(first, second) for second in pred_boxes) for first in true_boxes]
-    b = [min(_distance(first, second) for first in true_boxes) for second in pred_boxes]
+    kind = options.box_distance
+    a = [min(_distance(first, second, kind) for second in pred_boxes) for first in true_boxes]
+    b = [min(_distance(first, second, kind) for first in true_boxes) for second in pred_boxes]
     weighted_true = sum(x * value for x, value in zip(a, true_values, strict=True))
     weighted_pred = sum(x * value for x, value in zip(b, pred_values, strict=True))
     if options.proximity == "published":
@@ -208,8 +210,8 @@ def _wide_box(mask: np.ndarray) -> tuple[list[int], list[int], list[int]]:
     return low, high, center
 
 
-def _distance(first: tuple[list[int], ...], second: tuple[list[int], ...]) -> float:
-    intersection = first_volume = second_volume = 1
+def _distance(first: tuple[list[int], ...], second: tuple[list[int], ...], kind: str) -> float:
+    intersection = first_volume = second_volume = around = 1
     apart = diagonal = 0
     for low_a, high_a, center_a, low_b, high_b, center_b in zip(*first, *second, strict=True):
         intersection *= max(0, min(high_a, high_b) - max(low_a, low_b))
@@ -217,5 +219,7 @@ def _distance(first: tuple[list[int], ...], second: tuple[list[int], ...]) -> fl
         second_volume *= high_b - low_b
         apart += (center_a - center_b) ** 2
         diagonal += (max(high_a, high_b) - min(low_a, low_b)) ** 2
-    iou = intersection / (first_volume + second_volume - intersection)
-    return 1 - iou + apart / diagonal
+        around *= max(high_a, high_b) - min(low_a, low_b)
+    union = first_volume + second_volume - intersection
+    iou = intersection / union
+    return 1 - iou + (apart / diagonal if kind == "diou" else (around - union) / around)

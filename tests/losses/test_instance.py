@@ -22,6 +22,8 @@ OPTIONS = {
     "sums in samples": {"average_over": "sample", "instance_reduction": "sum", "threshold": 0.3},
     "sum of instances": {"reduction": "sum", "proximity": "mean", "connectivity": 1},
     "sum of samples": {"reduction": "sum", "average_over": "sample", "count_as_rate": False},
+    "generalised IoU": {"box_distance": "giou", "proximity": "mean"},
+    "published with generalised IoU": {"box_distance": "giou", "threshold": 0.3},
     "mean proximity": {"proximity": "mean", "average_over": "sample", "threshold": 0.5, "center_radius": 5},
     "large only": {"min_instance_size": 3, "count_as_rate": False, "center_radius": 2},
 }

@@ -41,6 +41,7 @@ P, Y = torch.full((2, 1, 6, 6), 0.3), torch.zeros(2, 1, 6, 6)
         ({"reduction": "none"}, ValueError, "reduction", "'none'"),
         ({"reduction": "max"}, ValueError, "reduction", "'max'"),
         ({"proximity": "median"}, ValueError, "proximity", "'median'"),
+        ({"box_distance": "iou"}, ValueError, "box_distance", "'iou'"),
         ({"sigmoid": True, "softmax": True}, ValueError, "softmax", "softmax=True"),
         ({"sigmoid": True, "other_act": torch.tanh}, ValueError, "other_act", "sigmoid=True"),
         ({"other_act": "tanh"}, TypeError, "other_act", "str"),

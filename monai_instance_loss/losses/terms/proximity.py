@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from monai.data.box_utils import box_iou
+from monai.data.box_utils import box_giou, box_iou
 
 from monai_instance_loss.instances import merge_boxes, segment_sum
 from monai_instance_loss.losses.overlap import Overlap, Side
@@ -18,7 +18,11 @@ _CHUNK = 2**20
 
 
 def proximity_scores(
-    overlap: Overlap, true: InstanceScores, pred: InstanceScores, form: Literal["published", "mean"] = "published"
+    overlap: Overlap,
+    true: InstanceScores,
+    pred: InstanceScores,
+    form: Literal["published", "mean"] = "published",
+    box_distance: Literal["diou", "giou"] = "diou",
 ) -> torch.Tensor:
     """Weigh instance scores by the distance to the nearest box of the other side, block by block.
 
@@ -26,11 +30,16 @@ def proximity_scores(
     scores, b and m those of the predicted ones: ``"published"`` is (sum a l - sum b m)^2, which has no upper bound and
     vanishes where both sums are equally bad; ``"mean"`` is (mean a l + mean b m) / 2, in [0, 2).
 
+    The distance of two boxes is ``"diou"``, as published, 1 - IoU + (centre distance / diagonal of the smallest box
+    around both)^2, or ``"giou"``, 1 - IoU + the empty share of that box (Rezatofighi et al., CVPR 2019, arXiv
+    1902.09630); both in [0, 2).
+
     Args:
         overlap: the batch.
         true: scores of the true instances.
         pred: scores of the predicted instances.
         form: ``"published"`` or ``"mean"``.
+        box_distance: ``"diou"`` or ``"giou"``.
 
     Returns:
         (B * C,). Differentiable in the probabilities through the scores; distances are constants.
@@ -40,7 +49,7 @@ def proximity_scores(
     pred_distance = torch.empty_like(pred.values, requires_grad=False)
     for block in range(overlap.blocks):
         rows, columns = (true.block == block).nonzero().squeeze(1), (pred.block == block).nonzero().squeeze(1)
-        a, b = _nearest(true_boxes[rows], pred_boxes[columns])
+        a, b = _nearest(true_boxes[rows], pred_boxes[columns], box_distance)
         true_distance[rows], pred_distance[columns] = a.to(true_distance), b.to(pred_distance)
 
     sums = []
@@ -66,12 +75,12 @@ def _boxes(overlap: Overlap, side: Side, scores: InstanceScores) -> torch.Tensor
     return torch.cat([boxes, stand_in.expand(scores.block.numel() - side.scored.numel(), 3, -1)])
 
 
-def _nearest(true: torch.Tensor, pred: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _nearest(true: torch.Tensor, pred: torch.Tensor, box_distance: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Distance of each true box to the nearest predicted one, and the other way round."""
     nearest_pred, nearest_true = [], None
     step = max(1, _CHUNK // max(1, true.shape[0]))
     for chunk in pred.split(step):
-        distance = _distance(chunk, true)
+        distance = _DISTANCES[box_distance](chunk, true)
         nearest_pred.append(distance.amin(1))
         best = distance.amin(0)
         nearest_true = best if nearest_true is None else torch.minimum(nearest_true, best)
@@ -80,10 +89,22 @@ def _nearest(true: torch.Tensor, pred: torch.Tensor) -> tuple[torch.Tensor, torc
     return nearest_true, torch.cat(nearest_pred)
 
 
-def _distance(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+def _diou(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """1 - IoU + (centre distance / diagonal of the smallest box around both)^2, float32 (n, m)."""
-    iou = box_iou(first[:, :2].flatten(1).float(), second[:, :2].flatten(1).float())
+    iou = box_iou(_corners(first), _corners(second))
     low = torch.minimum(first[:, None, 0], second[None, :, 0])
     high = torch.maximum(first[:, None, 1], second[None, :, 1])
     apart = (first[:, None, 2] - second[None, :, 2]).square().sum(-1)
     return 1 - iou + apart / (high - low).square().sum(-1)
+
+
+def _giou(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    distance: torch.Tensor = 1 - box_giou(_corners(first), _corners(second))
+    return distance
+
+
+def _corners(boxes: torch.Tensor) -> torch.Tensor:
+    return boxes[:, :2].flatten(1).float()
+
+
+_DISTANCES = {"diou": _diou, "giou": _giou}

@@ -51,6 +51,19 @@ def test_overlap_of_widened_boxes():
     assert float(mean) == pytest.approx((distance * missed + distance) / 2, rel=1e-6)
 
 
+def test_generalised_iou_takes_the_empty_share_of_the_box_around():
+    target, p = blank(), blank()
+    target[0, 0, 8, 8], p[0, 0, 8, 10] = 1, 1
+    # the same boxes side by side: IoU 3 / 15, nothing empty in the 3 x 5 around them
+    missed = 1 - 1e-5 / (1 + 1e-5)
+    loss = InstanceLoss(proximity="mean", box_distance="giou")
+    assert float(loss.terms(p, target).proximity) == pytest.approx((1 - 3 / 15) * (missed + 1) / 2, rel=1e-6)
+    # two rows further down: rows 6 to 9 and 8 to 11, one voxel in common, IoU 1 / 17, 5 x 5 around, 8 of 25 empty
+    p = p.roll(2, 2)
+    distance = 1 - 1 / 17 + 8 / 25
+    assert float(loss.terms(p, target).proximity) == pytest.approx(distance * (missed + 1) / 2, rel=1e-6)
+
+
 def test_boxes_are_clipped_to_the_volume():
     target, p = blank(10), blank(10)
     target[0, 0, 0, 0:4], p[0, 0, 9, 9] = 1, 1
