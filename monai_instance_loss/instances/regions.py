@@ -11,6 +11,9 @@ import torch
 __all__ = ["Fragments", "fragments", "positions", "presence", "segment_sum", "touching_pairs", "voxel_coordinates"]
 
 
+_PIECE = 2**16
+
+
 @dataclass(frozen=True, eq=False)
 class Fragments:
     """The foreground of two label maps, cut into the largest pieces that lie in one instance of each.
@@ -215,11 +218,15 @@ def _sum_fixed_point(values: torch.Tensor, ids: torch.Tensor, count: int) -> tor
     """Sum float32 values as integers, which is associative: the same sum in any order, on any device."""
     if values.numel() == 0:
         return values.new_zeros(count)
-    peak = values.abs().amax()
+    low, high = torch.aminmax(values)
+    peak = torch.maximum(-low, high)
     # as many bits as the sum of all values can take without leaving int64
     bits = 62 - values.numel().bit_length()
     scale = torch.ldexp(torch.ones_like(peak, dtype=torch.float64), bits - torch.frexp(peak).exponent)
     sums = torch.zeros(count, dtype=torch.int64, device=values.device)
-    sums.index_add_(0, ids, (values.double() * scale).long())
+    # in pieces that stay in the cache of a CPU; integers may be added in any order
+    step = _PIECE if values.device.type == "cpu" else values.numel()
+    for part, owner in zip(values.split(step), ids.split(step), strict=True):
+        sums.index_add_(0, owner, (part.double() * scale).long())
     # integers know no NaN: `peak` brings it back
     return (sums / scale).float() + peak * 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
@@ -37,13 +38,24 @@ def nearest_instance(instances: Instances, spacing_mm: Sequence[float] | None = 
         [1, 1, 2, 2]
     """
     labels = instances.labels
-    sampling = checked_spacing(spacing_mm, labels.ndim - 2)
+    spacing = checked_spacing(spacing_mm, labels.ndim - 2)
+    distance_transform = _distance_transform()
     nearest = torch.zeros_like(labels)
-    blocks = labels.flatten(0, 1).cpu().numpy()
-    for block in torch.unique(instances.block).tolist():
-        ids = blocks[block]
-        index = _distance_transform()(ids == 0, sampling=sampling, return_distances=False, return_indices=True)
-        nearest.view(-1, *labels.shape[2:])[block] = torch.from_numpy(ids[tuple(index)]).to(labels.device)
+    source, result = labels.flatten(0, 1).cpu(), nearest.flatten(0, 1)
+
+    def partition(block: int) -> None:
+        ids = source[block]
+        index = distance_transform((ids == 0).numpy(), sampling=spacing, return_distances=False, return_indices=True)
+        flat = torch.from_numpy(index[0])
+        if ids.numel() > torch.iinfo(flat.dtype).max:
+            flat = flat.long()
+        for extent, axis in zip(ids.shape[1:], index[1:], strict=True):
+            flat.mul_(extent).add_(torch.from_numpy(axis))
+        result[block] = ids.reshape(-1).index_select(0, flat.reshape(-1)).view_as(ids).to(labels.device)
+
+    # scipy lets go of the interpreter while it computes
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        list(pool.map(partition, torch.unique(instances.block).tolist()))
     return nearest
 
 
