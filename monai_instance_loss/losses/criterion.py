@@ -190,7 +190,7 @@ class _WeightedMeanCE(WeightedCELoss):
 
     def on_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
         # target voxels outside the region are left out of the weights as they are of the cross-entropy
-        return *super().on_maps(voxels), torch.ones_like(voxels.log_p)
+        return *super().on_maps(voxels), torch.ones_like(voxels.ce_on)
 
     def score(self, sums: RegionSums) -> torch.Tensor:
         on = sums.on[1]

@@ -19,12 +19,12 @@ _CERTAIN = 1e4
 
 
 class Voxels:
-    """Probabilities of some voxels and their logarithms, which come from the logits where there are any.
+    """Probabilities of some voxels and their cross-entropies, which come from the logits where there are any.
 
     Attributes:
         p: foreground probability, in [0, 1].
-        log_p: its logarithm.
-        log_q: the logarithm of 1 - p.
+        ce_on: cross-entropy of a target voxel, -log p.
+        ce_off: cross-entropy of any other voxel, -log(1 - p).
     """
 
     def __init__(self, *, p: torch.Tensor | None = None, logit: torch.Tensor | None = None) -> None:
@@ -40,14 +40,14 @@ class Voxels:
         return torch.sigmoid(self._known_logit)
 
     @cached_property
-    def log_p(self) -> torch.Tensor:
-        """Logarithm of p."""
-        return self.p.clamp(min=_TINY).log() if self._logit is None else -_softplus(-self._logit)
+    def ce_on(self) -> torch.Tensor:
+        """-log p."""
+        return -self.p.clamp(min=_TINY).log() if self._logit is None else _softplus(-self._logit)
 
     @cached_property
-    def log_q(self) -> torch.Tensor:
-        """Logarithm of 1 - p."""
-        return (1 - self.p).clamp(min=_TINY).log() if self._logit is None else -_softplus(self._logit)
+    def ce_off(self) -> torch.Tensor:
+        """-log(1 - p)."""
+        return -(1 - self.p).clamp(min=_TINY).log() if self._logit is None else _softplus(self._logit)
 
     def zeroed(self, mask: torch.Tensor) -> Voxels:
         """The same voxels with a probability of 0 where the mask is True."""

@@ -43,17 +43,17 @@ class WeightedCELoss(RegionLoss):
         self.neg_weight = checked_number("neg_weight", neg_weight)
 
     def on_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
-        """log p."""
-        return (voxels.log_p,)
+        """-log p."""
+        return (voxels.ce_on,)
 
     def off_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
-        """log(1 - p)."""
-        return (voxels.log_q,)
+        """-log(1 - p)."""
+        return (voxels.ce_off,)
 
     def score(self, sums: RegionSums) -> torch.Tensor:
         """The mean over each region."""
         total = self.pos_weight * sums.on[0] + self.neg_weight * sums.off[0]
-        return -total / sums.voxels.clamp(min=1)
+        return total / sums.voxels.clamp(min=1)
 
     def score_false(self, sums: RegionSums, presence: torch.Tensor) -> torch.Tensor:
         """The same: cross-entropy is not flat without target."""
@@ -104,16 +104,16 @@ class BalancedCELoss(RegionLoss):
     """
 
     def on_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
-        """log p."""
-        return (voxels.log_p,)
+        """-log p."""
+        return (voxels.ce_on,)
 
     def off_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
-        """log(1 - p)."""
-        return (voxels.log_q,)
+        """-log(1 - p)."""
+        return (voxels.ce_off,)
 
     def score(self, sums: RegionSums) -> torch.Tensor:
         """The mean over each region, either class weighted by the share of the other."""
         # counts divided by counts would be float32 whatever the sums are
         voxels = sums.voxels.clamp(min=1).to(sums.on[0].dtype)
         on_share = sums.target_voxels / voxels
-        return -((1 - on_share) * sums.on[0] + on_share * sums.off[0]) / voxels
+        return ((1 - on_share) * sums.on[0] + on_share * sums.off[0]) / voxels

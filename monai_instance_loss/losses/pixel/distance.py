@@ -112,6 +112,7 @@ class DistancePenalisedCELoss(ImageLoss):
         kwargs: as in ``ImageLoss``, where shapes and errors are told too.
 
     Example:
+        >>> import math
         >>> y = torch.tensor([[[[1.0, 0.0, 0.0]]]])
         >>> loss = DistancePenalisedCELoss()(torch.full_like(y, 0.5), y)
         >>> round(float(loss / math.log(2)), 4)  # weights 2, 2, 1: (2 + 2 + 1) / 3
@@ -126,7 +127,7 @@ class DistancePenalisedCELoss(ImageLoss):
         """The weighted mean cross-entropy of each channel."""
         outside, inside = distance_maps(volume.target, self.spacing_mm)
         penalty = _reversed(outside, ~volume.target & volume.kept) + _reversed(inside, volume.target)
-        entropy = -torch.where(volume.target, volume.voxels.log_p, volume.voxels.log_q)
+        entropy = torch.where(volume.target, volume.voxels.ce_on, volume.voxels.ce_off)
         return volume.mean(entropy * (1 + penalty).to(entropy.dtype)).view(volume.shape)
 
 

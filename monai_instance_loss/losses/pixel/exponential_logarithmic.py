@@ -89,7 +89,7 @@ class _PowerCE(WeightedCELoss):
         self.gamma = gamma
 
     def on_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
-        return (-power(-voxels.log_p, self.gamma),)
+        return (power(voxels.ce_on, self.gamma),)
 
     def off_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
-        return (-power(-voxels.log_q, self.gamma),)
+        return (power(voxels.ce_off, self.gamma),)

@@ -49,22 +49,22 @@ class FocalRegionLoss(RegionLoss):
         self.asymmetric = asymmetric
 
     def on_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
-        """log p, modulated unless asymmetric."""
-        return (voxels.log_p if self.asymmetric else self.modulated(voxels.log_p, voxels.log_q),)
+        """-log p, modulated unless asymmetric."""
+        return (voxels.ce_on if self.asymmetric else self.modulated(voxels.ce_on, voxels.ce_off),)
 
     def off_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
-        """The modulated log(1 - p)."""
-        return (self.modulated(voxels.log_q, voxels.log_p),)
+        """The modulated -log(1 - p)."""
+        return (self.modulated(voxels.ce_off, voxels.ce_on),)
 
-    def modulated(self, log_true: torch.Tensor, log_wrong: torch.Tensor) -> torch.Tensor:
-        """The log-likelihood of the true class, times the probability of the wrong one to the power of gamma."""
+    def modulated(self, ce: torch.Tensor, ce_of_wrong: torch.Tensor) -> torch.Tensor:
+        """The cross-entropy of the true class, times the probability of the wrong one to the power of gamma."""
         # a power of the probability itself would have no finite gradient at 0 for gamma below 1
-        return log_true * (self.gamma * log_wrong).exp()
+        return ce * (-self.gamma * ce_of_wrong).exp()
 
     def score(self, sums: RegionSums) -> torch.Tensor:
         """The mean over each region."""
         on, off = self.class_weights
-        return -(on * sums.on[0] + off * sums.off[0]) / sums.voxels.clamp(min=1)
+        return (on * sums.on[0] + off * sums.off[0]) / sums.voxels.clamp(min=1)
 
     def score_false(self, sums: RegionSums, presence: torch.Tensor) -> torch.Tensor:
         """The same: the focal loss is not flat without target."""

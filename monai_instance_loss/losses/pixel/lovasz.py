@@ -40,7 +40,7 @@ class LovaszHingeLoss(ImageLoss):
 
     def image_values(self, volume: Volume) -> torch.Tensor:
         """The Lovasz extension at the hinge errors of each channel, (B, C), or (1, C) for the batch as one."""
-        logit = volume.voxels.log_p - volume.voxels.log_q
+        logit = volume.voxels.ce_off - volume.voxels.ce_on
         errors = torch.relu(1 - torch.where(volume.target, logit, -logit))
         return _lovasz(errors, volume, self.per_image)
 

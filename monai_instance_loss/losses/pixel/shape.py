@@ -56,7 +56,7 @@ class ShapeAwareLoss(ImageLoss):
         contour = _contour(predicted).flatten(1)
         error = torch.where(contour, to_true.flatten(1), 0).sum(1) / contour.sum(1).clamp(min=1)
         weight = 1 + error.view(-1, *[1] * (predicted.ndim - 1)) * (predicted != volume.target)
-        entropy = -torch.where(volume.target, volume.voxels.log_p, volume.voxels.log_q)
+        entropy = torch.where(volume.target, volume.voxels.ce_on, volume.voxels.ce_off)
         return volume.mean(entropy * weight.to(entropy.dtype)).view(volume.shape)
 
 

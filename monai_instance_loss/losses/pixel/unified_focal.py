@@ -78,7 +78,7 @@ class _ClassFocal(FocalRegionLoss):
 
     def on_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
         """That of the focal loss, and the one that the background channel needs on its own voxels."""
-        return *super().on_maps(voxels), self.modulated(voxels.log_p, voxels.log_q)
+        return *super().on_maps(voxels), self.modulated(voxels.ce_on, voxels.ce_off)
 
     def score_image(self, sums: RegionSums, channels: int) -> torch.Tensor:
         """One value (B, 1) a sample where channel 0 is the background, otherwise channel by channel."""
@@ -88,4 +88,4 @@ class _ClassFocal(FocalRegionLoss):
         own = torch.cat(
             [background * sums.on[1].view(-1, channels)[:, :1], foreground * sums.on[0].view(-1, channels)[:, 1:]], 1
         )
-        return -(own / sums.voxels.view(-1, channels).clamp(min=1)).sum(1, keepdim=True)
+        return (own / sums.voxels.view(-1, channels).clamp(min=1)).sum(1, keepdim=True)
