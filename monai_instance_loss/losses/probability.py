@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -55,11 +55,40 @@ class Voxels:
             return Voxels(p=self.p.masked_fill(mask, 0))
         return Voxels(logit=self._logit.masked_fill(mask, -_CERTAIN))
 
+    def split(self, position: torch.Tensor) -> tuple[Voxels, Voxels]:
+        """The voxels at flat positions (V,), and all voxels with a probability of 0 at these positions."""
+        if self._logit is None:
+            on, off = _Split.apply(self.p, position, 0.0)
+            return Voxels(p=on), Voxels(p=off)
+        on, off = _Split.apply(self._logit, position, -_CERTAIN)
+        return Voxels(logit=on), Voxels(logit=off)
+
     @property
     def _known_logit(self) -> torch.Tensor:
         if self._logit is None:
             raise ValueError("Expected logits, but got probabilities only.")
         return self._logit
+
+
+class _Split(torch.autograd.Function):
+    """Two disjoint selections, whose gradients meet in one volume: two ops would fill, mask and add three."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, values: torch.Tensor, position: torch.Tensor, fill: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        ctx.save_for_backward(position)
+        rest = values.clone(memory_format=torch.contiguous_format)
+        rest.view(-1).index_fill_(0, position, fill)
+        return values.reshape(-1).index_select(0, position), rest
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (position,) = ctx.saved_tensors
+        on, rest = grads
+        grad = rest.clone(memory_format=torch.contiguous_format)
+        grad.view(-1).index_copy_(0, position, on)
+        return grad, None, None
 
 
 @dataclass(frozen=True, eq=False)

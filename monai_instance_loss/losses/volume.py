@@ -8,6 +8,7 @@ from functools import cached_property
 
 import torch
 
+from monai_instance_loss.instances.regions import positions
 from monai_instance_loss.losses.inputs import Prepared
 from monai_instance_loss.losses.probability import Voxels
 from monai_instance_loss.losses.sums import RegionSums
@@ -61,6 +62,16 @@ class Volume:
         return self.voxels.zeroed(self.target if self.ignored is None else self.target | self.ignored)
 
     @cached_property
+    def target_position(self) -> torch.Tensor:
+        """int64 (T,): flat positions of the target's voxels."""
+        return positions(self.target)
+
+    def split(self) -> tuple[Voxels, Voxels]:
+        """Probabilities (T,) of the target's voxels, and ``off_target``; cheap where the target is sparse."""
+        on, off = self.voxels.split(self.target_position)
+        return on, off if self.ignored is None else off.zeroed(self.ignored)
+
+    @cached_property
     def voxels_per_block(self) -> torch.Tensor:
         """int64 (R,): voxels that are not ignored."""
         if self.ignored is None:
@@ -76,8 +87,5 @@ class Volume:
         """Sums over whole blocks (R,)."""
         # a target holds no ignored voxel
         on = tuple(torch.where(self.target, values, 0).flatten(1).sum(1) for values in on_maps(self.voxels))
-        return RegionSums(on, self.off_sums(off_maps), self.target.flatten(1).sum(1), self.voxels_per_block)
-
-    def off_sums(self, off_maps: Maps) -> tuple[torch.Tensor, ...]:
-        """Sums (R,) off the target of maps that are 0 where the probability is."""
-        return tuple(values.flatten(1).sum(1) for values in off_maps(self.off_target))
+        off = tuple(values.flatten(1).sum(1) for values in off_maps(self.off_target))
+        return RegionSums(on, off, self.target.flatten(1).sum(1), self.voxels_per_block)
