@@ -1,6 +1,7 @@
 """Instance-level losses for MONAI: they count lesions where pixel losses count voxels."""
 
 from monai_instance_loss.losses.cells import BiCCLoss, BlobLoss, CCLoss, PixelInstanceTerms
+from monai_instance_loss.losses.deep_supervision import DeepSupervisionLoss
 from monai_instance_loss.losses.ici import ICILoss, ICILossTerms, InstanceCenterLoss, InstanceCenterLossTerms
 from monai_instance_loss.losses.instance import InstanceLoss, InstanceLossTerms
 from monai_instance_loss.losses.pixel import DiceRegionLoss
@@ -11,6 +12,7 @@ __all__ = [
     "BiCCLoss",
     "BlobLoss",
     "CCLoss",
+    "DeepSupervisionLoss",
     "DiceRegionLoss",
     "ICILoss",
     "ICILossTerms",

@@ -52,6 +52,11 @@ class Averaging:
         per_sample = values.view(shape)
         return self._classes(per_sample.sum(0) if self.reduction == "sum" else per_sample.mean(0), present)
 
+    def scored(self, values: torch.Tensor, scored: torch.Tensor) -> torch.Tensor:
+        """One number from values (B * C,), of which only those that are ``scored`` count; 0 if none is."""
+        total = torch.where(scored, values, 0).sum()
+        return total if self.reduction == "sum" else total / scored.sum().clamp(min=1)
+
     def _classes(self, values: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
         return values[present].mean()
 

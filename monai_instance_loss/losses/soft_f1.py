@@ -97,7 +97,4 @@ class SoftInstanceF1Loss(TermsLoss):
     def _instance_values(self, prepared: Prepared, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
         overlap = self._overlap(prepared, self.threshold, self.min_instance_size)
         scores, scored = soft_f1_scores(overlap)
-        total = torch.where(scored, 1 - scores, 0).sum()
-        if self.averaging.reduction == "mean":
-            total = total / scored.sum().clamp(min=1)
-        return {"instance": total * overlap.finite}
+        return {"instance": self.averaging.scored(1 - scores, scored) * overlap.finite}

@@ -24,7 +24,7 @@ PIXEL = sorted(
     name
     for name in pixel.__all__
     if isinstance(getattr(pixel, name), type)
-    and issubclass(getattr(pixel, name), losses.RegionLoss)
+    and issubclass(getattr(pixel, name), torch.nn.Module)
     and name != "CompoundRegionLoss"
 )
 ALL = [f"monai_instance_loss.losses.{name}" for name in INSTANCE] + [
@@ -188,17 +188,79 @@ def test_trains_from_a_config_in_a_supervised_trainer(name, dims, classes):
     assert any(not torch.equal(before[key], after[key]) for key in after)
 
 
-def test_activation_one_hot_and_labelling_have_one_home_each():
+def held_fixed(function):
+    """The function with whatever it detaches held at what it is on the first call: presence weights, components."""
+    recorded = []
+    detach = torch.Tensor.detach
+
+    def call(x):
+        known = iter(recorded)
+        first = not recorded
+        seen = []
+
+        def recorded_detach(tensor):
+            value = detach(tensor).clone() if first else next(known)
+            seen.append(value)
+            return value
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch.Tensor, "detach", recorded_detach)
+            result = function(x)
+        if first:
+            recorded.extend(seen)
+        return result
+
+    return call
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        ((2, 1, 6, 7), {"sigmoid": True}),
+        ((1, 3, 4, 4, 5), {"softmax": True, "include_background": False}),
+        ((1, 2, 6, 6), {}),
+    ],
+    ids=["sigmoid", "softmax", "probabilities"],
+)
+def test_gradcheck(name, shape, options):
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(shape, generator=generator, dtype=torch.float64) - 0.8
+    # away from the thresholds 0.1 and 0.5 of predicted components and contours
+    for level in (0.0, torch.logit(torch.tensor(0.1, dtype=torch.float64))):
+        near = (x - level).abs() < 0.05
+        x = torch.where(near, x + 0.1, x)
+    if options.get("softmax"):
+        target = torch.nn.functional.one_hot((x + torch.randn(shape, generator=generator)).argmax(1), shape[1])
+        target = target.movedim(-1, 1).double()
+    else:
+        target = (x + torch.randn(shape, generator=generator) > 0.3).double()
+    x = x if options else x.sigmoid()
+    loss = make(name, **options)
+    if name.rpartition(".")[2] in INSTANCE:
+        # every term but the pixel loss, which is MONAI's
+        loss.weights = dict.fromkeys(loss.weights, 1.0) | {"pixel": 0.0}
+    assert torch.autograd.gradcheck(held_fixed(lambda value: loss(value, target)), x.requires_grad_())
+
+
+@pytest.mark.parametrize(
+    ("what", "homes"),
+    [
+        (r"torch\.sigmoid|\.sigmoid\(|softmax\(|softplus\(|log_?sigmoid\(", {"losses/probability.py"}),
+        (r"(?<!_)one_hot\(", {"losses/inputs.py", "losses/probability.py"}),
+        (r"create_ignore_mask|[=!]= (self\.)?ignore_index", {"losses/inputs.py"}),
+        # the criteria read the reduction of a loss of somebody else's, which they stand for
+        (r"LossReduction|reduction [=!]=", {"losses/reduction.py", "losses/criterion.py"}),
+        (r"cc3d\.", {"instances/backends/cpu.py"}),
+    ],
+)
+def test_activations_one_hot_masks_reductions_and_labelling_have_one_home_each(what, homes):
     package = Path(monai_instance_loss.__file__).parent
-    homes = {
-        r"torch\.sigmoid|\.sigmoid\(|torch\.softmax|\.softmax\(": {"losses/probability.py"},
-        r"(?<!_)one_hot\(": {"losses/inputs.py", "losses/probability.py"},
-        r"cc3d\.": {"instances/backends/cpu.py"},
+    found = {
+        str(path.relative_to(package))
+        for folder in ("losses", "instances")
+        for path in (package / folder).rglob("*.py")
+        if re.search(what, path.read_text())
     }
-    for pattern, allowed in homes.items():
-        found = {
-            str(path.relative_to(package))
-            for path in package.rglob("*.py")
-            if re.search(pattern, path.read_text()) and path.relative_to(package).parts[0] in ("losses", "instances")
-        }
-        assert found <= allowed, (pattern, found - allowed)
+    assert found
+    assert found <= homes
