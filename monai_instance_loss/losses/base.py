@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -11,11 +12,13 @@ from torch.nn.modules.loss import _Loss
 
 from monai_instance_loss.instances import label_instances
 from monai_instance_loss.instances.labelling import resolve_connectivity
+from monai_instance_loss.losses.image import ImageLoss
 from monai_instance_loss.losses.inputs import InputOptions, Prepared
 from monai_instance_loss.losses.options import checked_weights
 from monai_instance_loss.losses.overlap import Overlap
 from monai_instance_loss.losses.pixel import default_pixel_loss
 from monai_instance_loss.losses.reduction import Averaging
+from monai_instance_loss.losses.volume import Volume
 
 __all__ = ["TermsLoss"]
 
@@ -80,7 +83,7 @@ class TermsLoss(_Loss, ABC):
         )
 
     @abstractmethod
-    def _instance_values(self, prepared: Prepared, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
+    def _instance_values(self, volume: Volume, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
         """The wanted terms but the pixel loss, for a batch that is not empty."""
 
     def _values(self, input: torch.Tensor, target: torch.Tensor, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
@@ -88,17 +91,21 @@ class TermsLoss(_Loss, ABC):
         resolve_connectivity(self.connectivity, input.ndim - 2)
         if input.numel() == 0:
             return dict.fromkeys(wanted, prepared.probability.zero())
+        volume = Volume(prepared)
         values = {}
         if "pixel" in wanted:
-            values["pixel"] = self._pixel(input, target, prepared)
+            values["pixel"] = self._pixel(input, target, volume)
         if wanted - {"pixel"}:
-            values |= self._instance_values(prepared, wanted)
+            values |= self._instance_values(volume, wanted)
         return values
 
-    def _pixel(self, input: torch.Tensor, target: torch.Tensor, prepared: Prepared) -> torch.Tensor:
-        value: torch.Tensor = self.pixel_loss(
-            *self.inputs.pixel_arguments(input, target, self.pixel_loss, prepared.ignored)
-        )
+    def _pixel(self, input: torch.Tensor, target: torch.Tensor, volume: Volume) -> torch.Tensor:
+        loss, own = self.pixel_loss, replace(self.inputs, target_is_instances=False)
+        if isinstance(loss, ImageLoss) and loss.inputs == own:
+            # reads the batch as this loss does: no need to prepare it twice
+            value = loss.on_volume(volume)
+        else:
+            value = loss(*self.inputs.pixel_arguments(input, target, loss, volume.prepared.ignored))
         if value.numel() != 1:
             raise ValueError(
                 f"Expected `pixel_loss` to return one number, but got shape {tuple(value.shape)}; set its reduction to "

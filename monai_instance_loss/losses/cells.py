@@ -13,7 +13,7 @@ from monai_instance_loss.instances import Instances, label_instances
 from monai_instance_loss.instances.spacing import checked_spacing
 from monai_instance_loss.losses.base import TermsLoss
 from monai_instance_loss.losses.criterion import as_criterion
-from monai_instance_loss.losses.inputs import InputOptions, Prepared
+from monai_instance_loss.losses.inputs import InputOptions
 from monai_instance_loss.losses.options import checked_fraction
 from monai_instance_loss.losses.pixel.compound import DiceCERegionLoss
 from monai_instance_loss.losses.reduction import Averaging
@@ -76,12 +76,11 @@ class _RegionPerInstanceLoss(TermsLoss):
         self.inverse_size_weighting = inverse_size_weighting
 
     @abstractmethod
-    def _term(self, volume: Volume, true: Instances, prepared: Prepared) -> torch.Tensor:
+    def _term(self, volume: Volume, true: Instances) -> torch.Tensor:
         """The instance term."""
 
-    def _instance_values(self, prepared: Prepared, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
-        true = self.inputs.label_target(prepared, self.connectivity)
-        return {"instance": self._term(Volume(prepared), true, prepared)}
+    def _instance_values(self, volume: Volume, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
+        return {"instance": self._term(volume, self.inputs.label_target(volume.prepared, self.connectivity))}
 
     def _averaged(self, scores: InstanceScores, *sides: Instances) -> torch.Tensor:
         batch, channels = sides[0].shape[:2]
@@ -134,7 +133,7 @@ class BlobLoss(_RegionPerInstanceLoss):
         0.0
     """
 
-    def _term(self, volume: Volume, true: Instances, prepared: Prepared) -> torch.Tensor:
+    def _term(self, volume: Volume, true: Instances) -> torch.Tensor:
         return self._averaged(blob_scores(volume, true, self.instance_loss, self.inverse_size_weighting), true)
 
 
@@ -165,7 +164,7 @@ class CCLoss(_RegionPerInstanceLoss):
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         self.spacing_mm = checked_spacing(spacing_mm)
 
-    def _term(self, volume: Volume, true: Instances, prepared: Prepared) -> torch.Tensor:
+    def _term(self, volume: Volume, true: Instances) -> torch.Tensor:
         checked_spacing(self.spacing_mm, volume.target.ndim - 1)
         return self._averaged(self._cell_scores(volume, true), true)
 
@@ -205,9 +204,9 @@ class BiCCLoss(CCLoss):
         self.alpha = float(alpha)
         self.threshold = checked_fraction("threshold", threshold)
 
-    def _term(self, volume: Volume, true: Instances, prepared: Prepared) -> torch.Tensor:
-        value = super()._term(volume, true, prepared)
+    def _term(self, volume: Volume, true: Instances) -> torch.Tensor:
+        value = super()._term(volume, true)
         if self.alpha == 0:
             return value
-        pred = label_instances(prepared.predicted(self.threshold), self.connectivity)
+        pred = label_instances(volume.prepared.predicted(self.threshold), self.connectivity)
         return (1 - self.alpha) * value + self.alpha * self._averaged(self._cell_scores(volume, pred), true, pred)

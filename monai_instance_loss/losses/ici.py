@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 
-from monai_instance_loss.losses.inputs import Prepared
 from monai_instance_loss.losses.instance import InstanceLoss
 from monai_instance_loss.losses.terms import fdr_scores
+from monai_instance_loss.losses.volume import Volume
 
 __all__ = ["ICILoss", "ICILossTerms", "InstanceCenterLoss", "InstanceCenterLossTerms"]
 
@@ -107,8 +107,8 @@ class ICILoss(InstanceCenterLoss):
         {"pixel": 0.25, "instance": 0.5, "center": 0.25, "fdr": 0.0, "false": 0.0, "missed": 0.0}
     )
 
-    def _instance_values(self, prepared: Prepared, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
-        overlap = self._overlap(prepared, self.threshold, self.min_instance_size)
+    def _instance_values(self, volume: Volume, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
+        overlap = self._overlap(volume.prepared, self.threshold, self.min_instance_size)
         values = self._overlap_values(overlap, wanted)
         if "fdr" in wanted:
             shape = (overlap.shape[0], overlap.shape[1])

@@ -58,10 +58,15 @@ class ImageLoss(_Loss, ABC):
 
     def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """The loss of each sample's channel, reduced."""
-        volume = Volume(self.inputs.prepare(input, target))
+        return self.on_volume(Volume(self.inputs.prepare(input, target)))
+
+    def on_volume(self, volume: Volume) -> torch.Tensor:
+        """The same on a batch that is prepared already, with the options of ``inputs``."""
         if volume.target.numel() == 0:
-            return reduce_blocks(volume.prepared.probability.zero().expand(volume.shape), self.reduction, input.ndim)
-        return reduce_blocks(self.image_values(volume), self.reduction, input.ndim)
+            values = volume.prepared.probability.zero().expand(volume.shape)
+        else:
+            values = self.image_values(volume)
+        return reduce_blocks(values, self.reduction, volume.target.ndim + 1)
 
     def extra_repr(self) -> str:
         """The configuration, for ``repr``."""

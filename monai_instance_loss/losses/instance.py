@@ -10,7 +10,7 @@ import torch
 
 from monai_instance_loss.losses.base import TermsLoss
 from monai_instance_loss.losses.criterion import as_criterion
-from monai_instance_loss.losses.inputs import InputOptions, Prepared
+from monai_instance_loss.losses.inputs import InputOptions
 from monai_instance_loss.losses.options import checked_fraction, checked_size
 from monai_instance_loss.losses.overlap import Overlap
 from monai_instance_loss.losses.reduction import Averaging
@@ -23,6 +23,7 @@ from monai_instance_loss.losses.terms import (
     proximity_scores,
     true_scores,
 )
+from monai_instance_loss.losses.volume import Volume
 
 __all__ = ["InstanceLoss", "InstanceLossTerms"]
 
@@ -182,8 +183,8 @@ class InstanceLoss(TermsLoss):
         self.proximity = proximity
         self.box_distance = box_distance
 
-    def _instance_values(self, prepared: Prepared, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
-        return self._overlap_values(self._overlap(prepared, self.threshold, self.min_instance_size), wanted)
+    def _instance_values(self, volume: Volume, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
+        return self._overlap_values(self._overlap(volume.prepared, self.threshold, self.min_instance_size), wanted)
 
     def _overlap_values(self, overlap: Overlap, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
         shape = (overlap.shape[0], overlap.shape[1])

@@ -9,10 +9,11 @@ from typing import NamedTuple
 import torch
 
 from monai_instance_loss.losses.base import TermsLoss
-from monai_instance_loss.losses.inputs import InputOptions, Prepared
+from monai_instance_loss.losses.inputs import InputOptions
 from monai_instance_loss.losses.options import checked_fraction, checked_size
 from monai_instance_loss.losses.reduction import Averaging
 from monai_instance_loss.losses.terms import soft_f1_scores
+from monai_instance_loss.losses.volume import Volume
 
 __all__ = ["SoftInstanceF1Loss", "SoftInstanceF1LossTerms"]
 
@@ -94,7 +95,7 @@ class SoftInstanceF1Loss(TermsLoss):
         self.threshold = checked_fraction("threshold", threshold)
         self.min_instance_size = checked_size("min_instance_size", min_instance_size)
 
-    def _instance_values(self, prepared: Prepared, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
-        overlap = self._overlap(prepared, self.threshold, self.min_instance_size)
+    def _instance_values(self, volume: Volume, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
+        overlap = self._overlap(volume.prepared, self.threshold, self.min_instance_size)
         scores, scored = soft_f1_scores(overlap)
         return {"instance": self.averaging.scored(1 - scores, scored) * overlap.finite}

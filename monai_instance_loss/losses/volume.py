@@ -8,6 +8,7 @@ from functools import cached_property
 
 import torch
 
+from monai_instance_loss.instances import segment_sum
 from monai_instance_loss.instances.regions import positions
 from monai_instance_loss.losses.inputs import Prepared
 from monai_instance_loss.losses.probability import Voxels
@@ -23,6 +24,7 @@ class Volume:
 
     def __init__(self, prepared: Prepared) -> None:
         self.prepared = prepared
+        self._summed: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -57,17 +59,27 @@ class Volume:
         return torch.ones_like(self.target) if self.ignored is None else ~self.ignored
 
     @cached_property
-    def off_target(self) -> Voxels:
-        """Probabilities (R, *spatial) off the target, 0 on it and on ignored voxels."""
-        return self.voxels.zeroed(self.target if self.ignored is None else self.target | self.ignored)
+    def target_voxels(self) -> torch.Tensor:
+        """int64 (R,): voxels of the target."""
+        return self.target.flatten(1).sum(1)
 
     @cached_property
     def target_position(self) -> torch.Tensor:
         """int64 (T,): flat positions of the target's voxels."""
         return positions(self.target)
 
-    def split(self) -> tuple[Voxels, Voxels]:
-        """Probabilities (T,) of the target's voxels, and ``off_target``; cheap where the target is sparse."""
+    @property
+    def on_target(self) -> Voxels:
+        """Probabilities (T,) of the target's voxels."""
+        return self._parts[0]
+
+    @property
+    def off_target(self) -> Voxels:
+        """Probabilities (R, *spatial) off the target, 0 on it and on ignored voxels."""
+        return self._parts[1]
+
+    @cached_property
+    def _parts(self) -> tuple[Voxels, Voxels]:
         on, off = self.voxels.split(self.target_position)
         return on, off if self.ignored is None else off.zeroed(self.ignored)
 
@@ -85,7 +97,19 @@ class Volume:
 
     def sums(self, on_maps: Maps, off_maps: Maps) -> RegionSums:
         """Sums over whole blocks (R,)."""
-        # a target holds no ignored voxel
-        on = tuple(torch.where(self.target, values, 0).flatten(1).sum(1) for values in on_maps(self.voxels))
-        off = tuple(values.flatten(1).sum(1) for values in off_maps(self.off_target))
-        return RegionSums(on, off, self.target.flatten(1).sum(1), self.voxels_per_block)
+        row = torch.div(self.target_position, self.target[0].numel(), rounding_mode="floor")
+        on = tuple(segment_sum(values, row, self.blocks) for values in on_maps(self.on_target))
+        return RegionSums(on, self.off_sums(off_maps), self.target_voxels, self.voxels_per_block)
+
+    def off_sums(self, off_maps: Maps) -> tuple[torch.Tensor, ...]:
+        """Sums (R,) off the target of maps that are 0 where the probability is."""
+        return tuple(self._sum(values) for values in off_maps(self.off_target))
+
+    def _sum(self, values: torch.Tensor) -> torch.Tensor:
+        # a pixel loss and a criterion share maps, the probability first among them: the same tensor is summed once
+        for known, total in self._summed:
+            if known is values:
+                return total
+        total = values.flatten(1).sum(1)
+        self._summed.append((values, total))
+        return total

@@ -37,9 +37,8 @@ def blob_scores(
             volume, instances, criterion, lambda block, k: (labels[block] == 0) | (labels[block] == k)
         )
     owner = instances.at(volume.target_position) - 1
-    on_target, off_target = volume.split()
-    on = tuple(segment_sum(values, owner, instances.count) for values in criterion.on_maps(on_target))
-    background = tuple(values.flatten(1).sum(1) for values in criterion.off_maps(off_target))
+    on = tuple(segment_sum(values, owner, instances.count) for values in criterion.on_maps(volume.on_target))
+    background = volume.off_sums(criterion.off_maps)
     size = torch.bincount(owner, minlength=instances.count)
     block = instances.block
     others = torch.zeros_like(volume.voxels_per_block).index_add_(0, block, size)[block] - size
@@ -83,9 +82,8 @@ def cell_scores(
     # id 0 collects what lies in no cell
     ids, count = cells.reshape(-1), instances.count + 1
     owner = ids[volume.target_position]
-    on_target, off_target = volume.split()
-    on = tuple(segment_sum(values, owner, count)[1:] for values in criterion.on_maps(on_target))
-    off = tuple(segment_sum(values.reshape(-1), ids, count)[1:] for values in criterion.off_maps(off_target))
+    on = tuple(segment_sum(values, owner, count)[1:] for values in criterion.on_maps(volume.on_target))
+    off = tuple(segment_sum(values.reshape(-1), ids, count)[1:] for values in criterion.off_maps(volume.off_target))
     target_voxels = torch.bincount(owner, minlength=count)[1:]
     sums = RegionSums(on, off, target_voxels, torch.bincount(ids, minlength=count)[1:])
     values = criterion.score(sums.balanced() if inverse_size_weighting else sums)
@@ -93,7 +91,7 @@ def cell_scores(
     if bool(empty.any()):
         # without target, what is off it is all there is
         within = positions(torch.cat([empty.new_zeros(1), empty])[ids])
-        shown = presence(off_target.p.reshape(-1)[within], ids[within], count)[1:]
+        shown = presence(volume.off_target.p.reshape(-1)[within], ids[within], count)[1:]
         values = torch.where(empty, criterion.score_false(sums, shown), values)
     bare = _bare(instances, volume)
     if bare.numel():
