@@ -6,10 +6,19 @@ import torch
 
 from monai_instance_loss.instances.backends.cpu import BlockLabels, label_blocks_cpu
 from monai_instance_loss.instances.backends.propagation import DenseLabels, label_blocks_torch
+from monai_instance_loss.instances.backends.runs import SparseLabels
 
-__all__ = ["BlockLabels", "DenseLabels", "Labels", "label_blocks", "label_blocks_cpu", "label_blocks_torch"]
+__all__ = [
+    "BlockLabels",
+    "DenseLabels",
+    "Labels",
+    "SparseLabels",
+    "label_blocks",
+    "label_blocks_cpu",
+    "label_blocks_torch",
+]
 
-Labels = BlockLabels | DenseLabels
+Labels = BlockLabels | DenseLabels | SparseLabels
 
 
 def label_blocks(mask: torch.Tensor, connectivity: int) -> tuple[Labels, torch.Tensor]:

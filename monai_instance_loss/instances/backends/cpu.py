@@ -1,4 +1,4 @@
-"""CPU labelling with connected-components-3d (cc3d)."""
+"""CPU labelling: with connected-components-3d (cc3d), or by runs where the foreground is sparse."""
 
 from __future__ import annotations
 
@@ -9,11 +9,23 @@ import cc3d
 import numpy as np
 import torch
 
+from monai_instance_loss.instances.backends.runs import SparseLabels, label_blocks_runs
+from monai_instance_loss.instances.regions import positions
+
 # orthogonal steps -> number of neighbours, which is how cc3d names connectivity
 _NEIGHBOURS = {1: 6, 2: 18, 3: 26}
+# where less than one voxel in so many is foreground, runs take less time than cc3d's pass over the volume
+_SPARSE = 256
 
 
-def label_blocks_cpu(mask: torch.Tensor, connectivity: int) -> tuple[BlockLabels, torch.Tensor]:
+def label_blocks_cpu(mask: torch.Tensor, connectivity: int) -> tuple[BlockLabels | SparseLabels, torch.Tensor]:
+    """Label a bool (blocks, *spatial) mask; see ``label_blocks``."""
+    if int(mask.sum()) * _SPARSE <= mask.numel():
+        return label_blocks_runs(mask.shape, positions(mask), connectivity)
+    return label_blocks_cc3d(mask, connectivity)
+
+
+def label_blocks_cc3d(mask: torch.Tensor, connectivity: int) -> tuple[BlockLabels, torch.Tensor]:
     """Label a bool (blocks, *spatial) mask block by block; see ``label_blocks``."""
     # cc3d's 3D algorithms number components by their first voxel in memory order, its 8-connected 2D one does not:
     # images are labelled as volumes of one slice, where the same steps join the same voxels

@@ -26,26 +26,14 @@ class DenseLabels:
 def label_blocks_torch(mask: torch.Tensor, connectivity: int) -> tuple[DenseLabels, torch.Tensor]:
     """Label a bool (blocks, *spatial) mask by minimum-label hooking and pointer jumping; see ``label_blocks``.
 
-    Works on the foreground voxels and the edges between them. Each round hooks every root onto the smallest
-    neighbouring root and then flattens the trees, until no edge joins two roots: there is no limit on the number of
-    rounds, and a component of any shape is found whole.
+    Works on the foreground voxels and the edges between them.
     """
     flat = mask.reshape(-1)
     position = flat.nonzero().squeeze(1)
     count = position.numel()
     compact = torch.full(mask.shape, -1, dtype=torch.int64, device=mask.device)
     compact.view(-1)[position] = torch.arange(count, device=mask.device)
-    left, right = _edges(compact, connectivity)
-
-    parent = torch.arange(count, device=mask.device)
-    while left.numel():
-        root_left, root_right = parent[left], parent[right]
-        open_edges = root_left != root_right
-        left, right = left[open_edges], right[open_edges]
-        low = torch.minimum(root_left, root_right)[open_edges]
-        high = torch.maximum(root_left, root_right)[open_edges]
-        parent.scatter_reduce_(0, high, low, "amin")
-        parent = _flatten_trees(parent)
+    parent = merge(*_edges(compact, connectivity), count)
 
     # a root is its component's first voxel in raster order, so ranking the roots gives raster-order ids
     is_root = parent == torch.arange(count, device=mask.device)
@@ -54,6 +42,24 @@ def label_blocks_torch(mask: torch.Tensor, connectivity: int) -> tuple[DenseLabe
     voxels = mask[0].numel()
     counts = torch.bincount(position[is_root] // voxels, minlength=mask.shape[0])
     return DenseLabels(labels.view(mask.shape)), counts
+
+
+def merge(left: torch.Tensor, right: torch.Tensor, count: int) -> torch.Tensor:
+    """The smallest node that each of ``count`` nodes is joined to by edges (left, right), int64 (count,).
+
+    Each round hooks every root onto the smallest neighbouring root and then flattens the trees, until no edge joins two
+    roots: there is no limit on the number of rounds, and a component of any shape is found whole.
+    """
+    parent = torch.arange(count, device=left.device)
+    while left.numel():
+        root_left, root_right = parent[left], parent[right]
+        open_edges = root_left != root_right
+        left, right = left[open_edges], right[open_edges]
+        low = torch.minimum(root_left, root_right)[open_edges]
+        high = torch.maximum(root_left, root_right)[open_edges]
+        parent.scatter_reduce_(0, high, low, "amin")
+        parent = _flatten_trees(parent)
+    return parent
 
 
 def _flatten_trees(parent: torch.Tensor) -> torch.Tensor:

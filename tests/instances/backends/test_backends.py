@@ -7,8 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monai_instance_loss.instances.backends import label_blocks, label_blocks_cpu, label_blocks_torch
+from monai_instance_loss.instances.backends.cpu import label_blocks_cc3d
+from monai_instance_loss.instances.backends.runs import SparseLabels, label_blocks_runs
+from monai_instance_loss.instances.regions import positions
 
-BACKENDS = {"cpu": label_blocks_cpu, "torch": label_blocks_torch}
+
+def label_by_runs(mask: torch.Tensor, connectivity: int):
+    return label_blocks_runs(mask.shape, positions(mask), connectivity)
+
+
+BACKENDS = {"cc3d": label_blocks_cc3d, "runs": label_by_runs, "torch": label_blocks_torch}
 
 
 def random_blocks(shape: tuple[int, ...], density: float, seed: int) -> torch.Tensor:
@@ -16,10 +24,11 @@ def random_blocks(shape: tuple[int, ...], density: float, seed: int) -> torch.Te
 
 
 def check_same(mask: torch.Tensor, connectivity: int) -> None:
-    source, counts = label_blocks_cpu(mask, connectivity)
+    source, counts = label_blocks_cc3d(mask, connectivity)
     labels = source.dense()
     everywhere = torch.arange(mask.numel())
-    for other, other_counts in (label_blocks_torch(mask, connectivity), label_blocks(mask, connectivity)):
+    for backend in (label_by_runs, label_blocks_torch, label_blocks_cpu, label_blocks):
+        other, other_counts = backend(mask, connectivity)
         other_labels = other.dense()
         for position in (everywhere, everywhere[1::3], mask.flatten().nonzero().squeeze(1)):
             assert torch.equal(source.at(position), labels.flatten()[position].long())
@@ -43,6 +52,20 @@ def check_same(mask: torch.Tensor, connectivity: int) -> None:
 )
 def test_backends_agree_bit_for_bit(shape, density, seed, data):
     check_same(random_blocks(shape, density, seed), data.draw(st.integers(1, len(shape) - 1)))
+
+
+def test_sparse_masks_are_labelled_by_runs():
+    mask = torch.zeros(2, 16, 16, 16, dtype=torch.bool)
+    mask[0, 3, 3, 2:6] = mask[0, 4, 4, 6] = mask[1, 0, 15, 15] = mask[1, 1, 0, 0] = True
+    # 7 of 8192 voxels; the diagonal step joins the first two runs, the border of a row and of a slice joins nothing
+    sparse, counts = label_blocks_cpu(mask, 3)
+    assert isinstance(sparse, SparseLabels)
+    assert counts.tolist() == [1, 2]
+    assert sparse.ids.tolist() == [1, 1, 1, 1, 1, 2, 3]
+    check_same(mask, 3)
+    assert label_blocks_cpu(mask, 2)[1].tolist() == [2, 2]
+    mask[1, :4] = True
+    assert not isinstance(label_blocks_cpu(mask, 3)[0], SparseLabels)
 
 
 # densities around the percolation thresholds of 6 (0.31), 18 (0.14) and 26 (0.10) neighbours have the longest paths
