@@ -9,7 +9,13 @@ from functools import cached_property
 import torch
 
 from monai_instance_loss.instances import Instances, coordinate_sums, merge_boxes, segment_sum
-from monai_instance_loss.instances.regions import fragments_at, positions, voxel_coordinates, weighted_mean
+from monai_instance_loss.instances.regions import (
+    count_voxels,
+    fragments_at,
+    positions,
+    voxel_coordinates,
+    weighted_mean,
+)
 from monai_instance_loss.losses.probability import Probability, Voxels
 from monai_instance_loss.losses.sums import RegionSums
 
@@ -100,7 +106,7 @@ class Overlap:
         voxels = torch.full((self.blocks,), self.shape[2:].numel(), device=self.position.device)
         if self.ignored is None:
             return voxels
-        return voxels - self.ignored.flatten(1).sum(1).repeat_interleave(self.shape[1])
+        return voxels - count_voxels(self.ignored).repeat_interleave(self.shape[1])
 
     @cached_property
     def pairs(self) -> torch.Tensor:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from torch.autograd.function import once_differentiable
 
 __all__ = ["Probability", "Voxels"]
 
@@ -58,10 +59,10 @@ class Voxels:
     def split(self, position: torch.Tensor) -> tuple[Voxels, Voxels]:
         """The voxels at flat positions (V,), and all voxels with a probability of 0 at these positions."""
         if self._logit is None:
-            on, off = _Split.apply(self.p, position, 0.0)
-            return Voxels(p=on), Voxels(p=off)
-        on, off = _Split.apply(self._logit, position, -_CERTAIN)
-        return Voxels(logit=on), Voxels(logit=off)
+            on, p = _Split.apply(self.p, position, False)
+            return Voxels(p=on), Voxels(p=p)
+        on, p = _Split.apply(self._logit, position, True)
+        return Voxels(logit=on), _Rest(self._logit, position, p)
 
     @property
     def _known_logit(self) -> torch.Tensor:
@@ -70,25 +71,70 @@ class Voxels:
         return self._logit
 
 
+class _Rest(Voxels):
+    """Voxels (from their logits) with a probability of 0 at some positions.
+
+    Most of a volume, and so most of a loss's time: p is at hand for every gradient, and nothing is masked before it is
+    activated.
+    """
+
+    def __init__(self, logit: torch.Tensor, position: torch.Tensor, p: torch.Tensor) -> None:
+        super().__init__(p=p)
+        self._source = logit
+        self._position = position
+
+    @cached_property
+    def ce_on(self) -> torch.Tensor:
+        """-log p."""
+        masked = self._source.reshape(-1).index_fill(0, self._position, -_CERTAIN)
+        return _softplus(-masked).view_as(self._source)
+
+    @cached_property
+    def ce_off(self) -> torch.Tensor:
+        """-log(1 - p)."""
+        ce: torch.Tensor = _CrossEntropyOff.apply(self._source, self._position, self.p.detach())
+        return ce
+
+
 class _Split(torch.autograd.Function):
-    """Two disjoint selections, whose gradients meet in one volume: two ops would fill, mask and add three."""
+    """Values at some positions, and the probabilities of all others: the gradients of the two meet in one volume."""
 
     @staticmethod
     def forward(
-        ctx: Any, values: torch.Tensor, position: torch.Tensor, fill: float
+        ctx: Any, values: torch.Tensor, position: torch.Tensor, are_logits: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        ctx.save_for_backward(position)
-        rest = values.clone(memory_format=torch.contiguous_format)
-        rest.view(-1).index_fill_(0, position, fill)
-        return values.reshape(-1).index_select(0, position), rest
+        p = torch.sigmoid(values) if are_logits else values.clone()
+        p = p.contiguous()
+        p.view(-1).index_fill_(0, position, 0)
+        ctx.save_for_backward(position, p if are_logits else None)
+        return values.reshape(-1).index_select(0, position), p
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        (position,) = ctx.saved_tensors
+        position, p = ctx.saved_tensors
         on, rest = grads
-        grad = rest.clone(memory_format=torch.contiguous_format)
+        grad = rest.clone() if p is None else torch.ops.aten.sigmoid_backward(rest, p)
+        grad = grad.contiguous()
         grad.view(-1).index_copy_(0, position, on)
         return grad, None, None
+
+
+class _CrossEntropyOff(torch.autograd.Function):
+    """-log(1 - p) from logits, 0 at some positions, where p is 0; its derivative is p."""
+
+    @staticmethod
+    def forward(ctx: Any, logit: torch.Tensor, position: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(p)
+        ce = _softplus(logit).contiguous()
+        ce.view(-1).index_fill_(0, position, 0)
+        return ce
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (p,) = ctx.saved_tensors
+        return grads[0] * p, None, None
 
 
 @dataclass(frozen=True, eq=False)

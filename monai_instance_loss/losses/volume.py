@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 
 from monai_instance_loss.instances import segment_sum
-from monai_instance_loss.instances.regions import positions
+from monai_instance_loss.instances.regions import count_voxels, positions
 from monai_instance_loss.losses.inputs import Prepared
 from monai_instance_loss.losses.probability import Voxels
 from monai_instance_loss.losses.sums import RegionSums
@@ -61,7 +61,7 @@ class Volume:
     @cached_property
     def target_voxels(self) -> torch.Tensor:
         """int64 (R,): voxels of the target."""
-        return self.target.flatten(1).sum(1)
+        return count_voxels(self.target)
 
     @cached_property
     def target_position(self) -> torch.Tensor:
@@ -80,15 +80,16 @@ class Volume:
 
     @cached_property
     def _parts(self) -> tuple[Voxels, Voxels]:
-        on, off = self.voxels.split(self.target_position)
-        return on, off if self.ignored is None else off.zeroed(self.ignored)
+        if self.ignored is None:
+            return self.voxels.split(self.target_position)
+        return self.prepared.probability.at(self.target_position), self.voxels.zeroed(self.target | self.ignored)
 
     @cached_property
     def voxels_per_block(self) -> torch.Tensor:
         """int64 (R,): voxels that are not ignored."""
         if self.ignored is None:
             return torch.full((self.blocks,), self.target[0].numel(), device=self.target.device)
-        return (~self.ignored).flatten(1).sum(1)
+        return self.target[0].numel() - count_voxels(self.ignored)
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
         """Means (R,) of a map over the voxels that are not ignored; 0 where all are."""
