@@ -163,8 +163,7 @@ class InputOptions:
             return target
         # as `target != 0`, in a fifth of the time
         foreground = target.bool()
-        # what is not foreground is 0, so only foreground, which is sparse, can break the rule
-        if not bool((target.reshape(-1)[positions(foreground)] == 1).all()):
+        if not torch.equal(foreground.to(target.dtype), target):
             raise ValueError(f"Expected `target` to be binary, values in {{0, 1}}, but got {_range(target)}.")
         return foreground
 

@@ -191,6 +191,10 @@ class Probability:
     def blocks(self, index: torch.Tensor) -> Voxels:
         """Voxels (n, *spatial) of whole (sample, channel) blocks (n,), in ascending order. Differentiable."""
         sample, channel = torch.div(index, self.channels, rounding_mode="floor"), index % self.channels + self.first
+        if self.kind == "softmax" and self.values.shape[1] == 2:
+            # the other class is all the rest
+            logits = _widened(self.values[sample, channel]) - _widened(self.values[sample, 1 - channel])
+            return self._voxels(logits)
         if self.kind == "softmax":
             logits = _widened(self.values[sample])
             by_class = logits.flatten(2).transpose(1, 2)

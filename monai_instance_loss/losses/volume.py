@@ -16,6 +16,9 @@ from monai_instance_loss.losses.sums import RegionSums
 
 __all__ = ["Volume"]
 
+# where less than one voxel in so many is on the target, picking these takes less time than a pass over all
+_SPARSE = 32
+
 Maps = Callable[[Voxels], tuple[torch.Tensor, ...]]
 
 
@@ -68,21 +71,29 @@ class Volume:
         """int64 (T,): flat positions of the target's voxels."""
         return positions(self.target)
 
-    @property
+    @cached_property
     def on_target(self) -> Voxels:
-        """Probabilities (T,) of the target's voxels."""
-        return self._parts[0]
-
-    @property
-    def off_target(self) -> Voxels:
-        """Probabilities (R, *spatial) off the target, 0 on it and on ignored voxels."""
-        return self._parts[1]
+        """Probabilities (T,) of the target's voxels, in the order of ``target_position``."""
+        return self._split[0] if self._is_split else self.prepared.probability.at(self.target_position)
 
     @cached_property
-    def _parts(self) -> tuple[Voxels, Voxels]:
-        if self.ignored is None:
-            return self.voxels.split(self.target_position)
-        return self.prepared.probability.at(self.target_position), self.voxels.zeroed(self.target | self.ignored)
+    def off_target(self) -> Voxels:
+        """Probabilities (R, *spatial) off the target, 0 on it and on ignored voxels."""
+        if self._is_split:
+            return self._split[1]
+        return self.voxels.zeroed(self.target if self.ignored is None else self.target | self.ignored)
+
+    @cached_property
+    def _split(self) -> tuple[Voxels, Voxels]:
+        return self.voxels.split(self.target_position)
+
+    @property
+    def _is_split(self) -> bool:
+        return self.ignored is None and self._is_sparse
+
+    @cached_property
+    def _is_sparse(self) -> bool:
+        return int(self.target_voxels.sum()) * _SPARSE <= self.target.numel()
 
     @cached_property
     def voxels_per_block(self) -> torch.Tensor:
@@ -98,8 +109,11 @@ class Volume:
 
     def sums(self, on_maps: Maps, off_maps: Maps) -> RegionSums:
         """Sums over whole blocks (R,)."""
-        row = torch.div(self.target_position, self.target[0].numel(), rounding_mode="floor")
-        on = tuple(segment_sum(values, row, self.blocks) for values in on_maps(self.on_target))
+        if self._is_sparse:
+            row = torch.div(self.target_position, self.target[0].numel(), rounding_mode="floor")
+            on = tuple(segment_sum(values, row, self.blocks) for values in on_maps(self.on_target))
+        else:
+            on = tuple(torch.where(self.target, values, 0).flatten(1).sum(1) for values in on_maps(self.voxels))
         return RegionSums(on, self.off_sums(off_maps), self.target_voxels, self.voxels_per_block)
 
     def off_sums(self, off_maps: Maps) -> tuple[torch.Tensor, ...]:
