@@ -41,8 +41,9 @@ class Volume:
 
     @cached_property
     def voxels(self) -> Voxels:
-        """Probabilities (R, *spatial)."""
-        return self.prepared.probability.blocks(torch.arange(self.blocks, device=self.target.device))
+        """Probabilities (R, *spatial), 0 on ignored voxels: whatever stands there, its gradient is 0 too."""
+        voxels = self.prepared.probability.blocks(torch.arange(self.blocks, device=self.target.device))
+        return voxels if self.ignored is None else voxels.zeroed(self.ignored)
 
     @cached_property
     def target(self) -> torch.Tensor:
@@ -74,22 +75,16 @@ class Volume:
     @cached_property
     def on_target(self) -> Voxels:
         """Probabilities (T,) of the target's voxels, in the order of ``target_position``."""
-        return self._split[0] if self._is_split else self.prepared.probability.at(self.target_position)
+        return self._split[0] if self._is_sparse else self.prepared.probability.at(self.target_position)
 
     @cached_property
     def off_target(self) -> Voxels:
         """Probabilities (R, *spatial) off the target, 0 on it and on ignored voxels."""
-        if self._is_split:
-            return self._split[1]
-        return self.voxels.zeroed(self.target if self.ignored is None else self.target | self.ignored)
+        return self._split[1] if self._is_sparse else self.voxels.zeroed(self.target)
 
     @cached_property
     def _split(self) -> tuple[Voxels, Voxels]:
         return self.voxels.split(self.target_position)
-
-    @property
-    def _is_split(self) -> bool:
-        return self.ignored is None and self._is_sparse
 
     @cached_property
     def _is_sparse(self) -> bool:

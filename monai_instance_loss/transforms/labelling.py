@@ -1,17 +1,16 @@
-"""Array transforms: channel-first masks in, channel-first instance maps out."""
+"""Instance maps: each mask labelled once, ahead of training."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import numpy as np
 import torch
 from monai.config import NdarrayOrTensor
-from monai.data import get_track_meta
 from monai.transforms import Transform
-from monai.utils import TransformBackends, convert_to_dst_type, convert_to_tensor
+from monai.utils import TransformBackends
 
 from monai_instance_loss.instances import label_instances
+from monai_instance_loss.transforms.inputs import check_mask, plain_tensor, restored
 
 __all__ = ["LabelInstances"]
 
@@ -58,9 +57,8 @@ class LabelInstances(Transform):
             TypeError: ``mask`` is neither a tensor nor an array.
             ValueError: it is not 3D or 4D or not finite, or ``connectivity`` is out of range.
         """
-        _check(mask)
-        like = convert_to_tensor(mask, track_meta=get_track_meta()) if isinstance(mask, torch.Tensor) else mask
-        plain = convert_to_tensor(mask, track_meta=False)
+        check_mask(mask)
+        plain = plain_tensor(mask)
         if self.ignore_label is None:
             labels = label_instances(plain[None], self.connectivity).labels[0]
         else:
@@ -68,11 +66,4 @@ class LabelInstances(Transform):
             ignored = (plain.short() if plain.dtype in (torch.uint8, torch.int8) else plain) == self.ignore_label
             labels = label_instances(plain.masked_fill(ignored, 0)[None], self.connectivity).labels[0]
             labels = labels.masked_fill(ignored, _IGNORED)
-        return convert_to_dst_type(labels, dst=like, dtype=torch.int32)[0]
-
-
-def _check(mask: Any) -> None:
-    if not isinstance(mask, (torch.Tensor, np.ndarray)):
-        raise TypeError(f"Expected `mask` to be a torch.Tensor or numpy.ndarray, but got {type(mask).__name__}.")
-    if mask.ndim not in (3, 4):
-        raise ValueError(f"Expected `mask` to be (C, H, W) or (C, H, W, D), but got shape {tuple(mask.shape)}.")
+        return restored(labels, mask, torch.int32)
