@@ -8,7 +8,7 @@ from functools import cached_property
 
 import torch
 
-from monai_instance_loss.instances.backends import DenseLabels, Labels, label_blocks
+from monai_instance_loss.instances.backends import Labels, SparseLabels, label_blocks
 from monai_instance_loss.instances.regions import positions, unique_runs
 
 __all__ = ["Instances", "instances_from_map", "label_instances", "resolve_connectivity"]
@@ -51,8 +51,10 @@ class Instances:
 def label_instances(mask: torch.Tensor, connectivity: int | None = None) -> Instances:
     """Label the connected components of a batch of masks; ids are 1..N over the whole batch.
 
-    Source: connected-components-3d (decision trees) on the CPU; exact minimum-label propagation with pointer jumping
-    elsewhere. Every backend gives the same map, bit for bit.
+    Source: connected-components-3d (decision trees) on the CPU; on CUDA union-find in Triton, with the atomic minimum
+    of Komura (Comput. Phys. Commun. 2015) and Playne and Hawick (IEEE TPDS 2018); exact minimum-label propagation with
+    pointer jumping elsewhere. Every backend gives the same map, bit for bit. The environment variable
+    ``MONAI_INSTANCE_LOSS_LABELLING`` overrides the choice: ``cc3d``, ``triton`` or ``torch``.
 
     Convention: foreground is everything that is not zero. Ids follow the raster order of each instance's first voxel,
     sample by sample and channel by channel, so that they are unique over the batch. Samples and channels never
@@ -68,7 +70,9 @@ def label_instances(mask: torch.Tensor, connectivity: int | None = None) -> Inst
 
     Raises:
         TypeError: ``mask`` is not a tensor, or complex.
-        ValueError: ``mask`` is not 4D or 5D, holds NaN or infinity, or ``connectivity`` is out of range.
+        ValueError: ``mask`` is not 4D or 5D, holds NaN or infinity, ``connectivity`` is out of range, or
+            ``MONAI_INSTANCE_LOSS_LABELLING`` is no backend.
+        RuntimeError: the backend that ``MONAI_INSTANCE_LOSS_LABELLING`` names cannot run on the device of ``mask``.
 
     Example:
         >>> import torch
@@ -124,12 +128,19 @@ def instances_from_map(instance_map: torch.Tensor) -> Instances:
     _check_dims("instance_map", instance_map)
     plain = instance_map.detach().as_subclass(torch.Tensor)
     rows = plain.flatten(0, 1)
-    position = positions(rows > 0)
+    foreground = rows
+    if plain.dtype != torch.bool and rows.numel():
+        low, high = (float(extreme) for extreme in torch.aminmax(rows))
+        # NaN is neither above nor below anything, but it is the extreme
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise ValueError("Expected `instance_map` to hold whole numbers, but got NaN or infinity.")
+        # what is not negative is foreground where it is not zero, which takes a fifth of the time of a comparison
+        foreground = rows if low >= 0 else rows > 0
+    position = positions(foreground.bool())
     values = rows.reshape(-1)[position]
     ids = values.long()
-    # a NaN is not above 0, but it is in the sum
-    if plain.is_floating_point() and (bool((ids != values).any()) or not math.isfinite(float(plain.sum()))):
-        raise ValueError("Expected `instance_map` to hold whole numbers, but got fractions, NaN or infinity.")
+    if plain.is_floating_point() and bool((ids != values).any()):
+        raise ValueError("Expected `instance_map` to hold whole numbers, but got fractions.")
     if ids.numel() and int(ids.max()) > 2**31:
         # ids that would not fit into a key beside their block keep their order only
         ids = torch.unique(ids, return_inverse=True)[1]
@@ -137,10 +148,8 @@ def instances_from_map(instance_map: torch.Tensor) -> Instances:
     block = position // max(voxels, 1)
     base = int(ids.max()) + 1 if ids.numel() else 1
     keys, inverse = unique_runs(block * base + ids)
-    labels = torch.zeros(rows.numel(), dtype=torch.int32, device=rows.device)
-    labels[position] = (inverse + 1).int()
     counts = torch.bincount(keys // base, minlength=rows.shape[0])
-    return _instances(DenseLabels(labels), plain.shape, counts)
+    return _instances(SparseLabels(rows.shape, position, inverse + 1), plain.shape, counts)
 
 
 def resolve_connectivity(connectivity: int | None, spatial_dims: int) -> int:

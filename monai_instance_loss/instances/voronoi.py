@@ -10,7 +10,7 @@ import torch
 from monai_instance_loss.instances.labelling import Instances
 from monai_instance_loss.instances.spacing import checked_spacing
 
-__all__ = ["nearest_instance"]
+__all__ = ["nearest_instance", "nearest_instances"]
 
 
 def nearest_instance(instances: Instances, spacing_mm: Sequence[float] | None = None) -> torch.Tensor:
@@ -37,25 +37,33 @@ def nearest_instance(instances: Instances, spacing_mm: Sequence[float] | None = 
         >>> nearest_instance(label_instances(torch.tensor([[[[1, 0, 0, 0, 1]]]])))[0, 0, 0, [0, 1, 3, 4]].tolist()
         [1, 1, 2, 2]
     """
-    labels = instances.labels
-    spacing = checked_spacing(spacing_mm, labels.ndim - 2)
-    distance_transform = _distance_transform()
-    nearest = torch.zeros_like(labels)
-    source, result = labels.flatten(0, 1).cpu(), nearest.flatten(0, 1)
+    (nearest,) = nearest_instances([instances], spacing_mm)
+    return nearest
 
-    def partition(block: int) -> None:
-        ids = source[block]
+
+def nearest_instances(
+    sides: Sequence[Instances], spacing_mm: Sequence[float] | None = None
+) -> tuple[torch.Tensor, ...]:
+    """``nearest_instance`` of several labellings of one batch, such as true and predicted ones, side by side."""
+    spacing = checked_spacing(spacing_mm, len(sides[0].shape) - 2)
+    distance_transform = _distance_transform()
+    nearest = tuple(torch.zeros_like(instances.labels) for instances in sides)
+    sources = [instances.labels.flatten(0, 1).cpu() for instances in sides]
+
+    def partition(side: int, block: int) -> None:
+        ids, labels = sources[side][block], nearest[side]
         index = distance_transform((ids == 0).numpy(), sampling=spacing, return_distances=False, return_indices=True)
         flat = torch.from_numpy(index[0])
         if ids.numel() > torch.iinfo(flat.dtype).max:
             flat = flat.long()
         for extent, axis in zip(ids.shape[1:], index[1:], strict=True):
             flat.mul_(extent).add_(torch.from_numpy(axis))
-        result[block] = ids.reshape(-1).index_select(0, flat.reshape(-1)).view_as(ids).to(labels.device)
+        labels.flatten(0, 1)[block] = ids.reshape(-1).index_select(0, flat.reshape(-1)).view_as(ids).to(labels.device)
 
     # scipy lets go of the interpreter while it computes
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        list(pool.map(partition, torch.unique(instances.block).tolist()))
+        jobs = [(side, block) for side, each in enumerate(sides) for block in torch.unique(each.block).tolist()]
+        list(pool.map(partition, *zip(*jobs, strict=True)) if jobs else ())
     return nearest
 
 

@@ -3,6 +3,7 @@
 from monai_instance_loss.losses.cells import BiCCLoss, BlobLoss, CCLoss, PixelInstanceTerms
 from monai_instance_loss.losses.deep_supervision import DeepSupervisionLoss
 from monai_instance_loss.losses.ici import ICILoss, ICILossTerms, InstanceCenterLoss, InstanceCenterLossTerms
+from monai_instance_loss.losses.image import ImageLoss
 from monai_instance_loss.losses.instance import InstanceLoss, InstanceLossTerms
 from monai_instance_loss.losses.pixel import DiceRegionLoss
 from monai_instance_loss.losses.region import RegionLoss, RegionSums
@@ -16,6 +17,7 @@ __all__ = [
     "DiceRegionLoss",
     "ICILoss",
     "ICILossTerms",
+    "ImageLoss",
     "InstanceCenterLoss",
     "InstanceCenterLossTerms",
     "InstanceLoss",

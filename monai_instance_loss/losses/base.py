@@ -118,7 +118,7 @@ class TermsLoss(_Loss, ABC):
         return Overlap(
             self.inputs.label_target(prepared, self.connectivity),
             label_instances(pred, self.connectivity),
-            pred | prepared.foreground,
+            pred | prepared.target,
             prepared.probability,
             prepared.ignored,
             min_instance_size,

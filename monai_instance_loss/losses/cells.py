@@ -11,6 +11,7 @@ import torch
 
 from monai_instance_loss.instances import Instances, label_instances
 from monai_instance_loss.instances.spacing import checked_spacing
+from monai_instance_loss.instances.voronoi import nearest_instance, nearest_instances
 from monai_instance_loss.losses.base import TermsLoss
 from monai_instance_loss.losses.criterion import as_criterion
 from monai_instance_loss.losses.inputs import InputOptions
@@ -165,11 +166,11 @@ class CCLoss(_RegionPerInstanceLoss):
         self.spacing_mm = checked_spacing(spacing_mm)
 
     def _term(self, volume: Volume, true: Instances) -> torch.Tensor:
-        checked_spacing(self.spacing_mm, volume.target.ndim - 1)
-        return self._averaged(self._cell_scores(volume, true), true)
+        cells = nearest_instance(true, self.spacing_mm)
+        return self._averaged(self._cell_scores(volume, true, cells), true)
 
-    def _cell_scores(self, volume: Volume, instances: Instances) -> InstanceScores:
-        return cell_scores(volume, instances, self.instance_loss, self.spacing_mm, self.inverse_size_weighting)
+    def _cell_scores(self, volume: Volume, instances: Instances, cells: torch.Tensor) -> InstanceScores:
+        return cell_scores(volume, instances, cells, self.instance_loss, self.inverse_size_weighting)
 
 
 class BiCCLoss(CCLoss):
@@ -205,8 +206,10 @@ class BiCCLoss(CCLoss):
         self.threshold = checked_fraction("threshold", threshold)
 
     def _term(self, volume: Volume, true: Instances) -> torch.Tensor:
-        value = super()._term(volume, true)
         if self.alpha == 0:
-            return value
+            return super()._term(volume, true)
         pred = label_instances(volume.prepared.predicted(self.threshold), self.connectivity)
-        return (1 - self.alpha) * value + self.alpha * self._averaged(self._cell_scores(volume, pred), true, pred)
+        true_cells, pred_cells = nearest_instances([true, pred], self.spacing_mm)
+        on_true = self._averaged(self._cell_scores(volume, true, true_cells), true)
+        on_pred = self._averaged(self._cell_scores(volume, pred, pred_cells), true, pred)
+        return (1 - self.alpha) * on_true + self.alpha * on_pred

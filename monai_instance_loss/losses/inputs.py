@@ -31,18 +31,15 @@ class Prepared:
 
     Attributes:
         probability: the foreground probability of each voxel (B, C, *spatial).
-        target: bool mask (B, C, *spatial), or the instance map as it came with ``target_is_instances``.
+        target: bool mask (B, C, *spatial), whichever way it came.
         ignored: bool (B, 1, *spatial), True on voxels to leave out, or None.
+        instances: those of the target where it came as an instance map, or None.
     """
 
     probability: Probability
     target: torch.Tensor
     ignored: torch.Tensor | None
-
-    @property
-    def foreground(self) -> torch.Tensor:
-        """Bool (B, C, *spatial): the target as a mask, whichever way it came."""
-        return self.target if self.target.dtype == torch.bool else self.target > 0
+    instances: Instances | None
 
     def predicted(self, threshold: float) -> torch.Tensor:
         """Bool (B, C, *spatial): where the probability is at least ``threshold``, ignored voxels left out."""
@@ -95,17 +92,18 @@ class InputOptions:
         ignored = self._ignored(plain)
         if ignored is not None:
             plain = plain.masked_fill(ignored, 0)
+        probability = self._probability(input.as_subclass(torch.Tensor))
         if self.target_is_instances:
-            plain = self._instance_map(plain)
-        elif onehot:
+            plain = self._instance_map(plain)[:, probability.first :]
+            return Prepared(probability, plain.bool(), ignored, instances_from_map(plain))
+        if onehot:
             plain = self._classes(plain, channels)
             # an ignored voxel belongs to no class, the background's included
             plain = plain if ignored is None else plain & ~ignored
         else:
             plain = self._binary(plain)
 
-        probability = self._probability(input.as_subclass(torch.Tensor))
-        return Prepared(probability, plain[:, probability.first :], ignored)
+        return Prepared(probability, plain[:, probability.first :], ignored, None)
 
     def pixel_arguments(
         self,
@@ -131,9 +129,7 @@ class InputOptions:
 
     def label_target(self, prepared: Prepared, connectivity: int | None) -> Instances:
         """The instances of the target: found, or read off the map that it is."""
-        if not self.target_is_instances:
-            return label_instances(prepared.target, connectivity)
-        return instances_from_map(prepared.target)
+        return label_instances(prepared.target, connectivity) if prepared.instances is None else prepared.instances
 
     def _warn_about_single_channel(self, channels: int) -> bool:
         """Follow MONAI on flags that mean nothing for one channel; returns whether to one-hot the target."""
@@ -163,7 +159,8 @@ class InputOptions:
             return target
         # as `target != 0`, in a fifth of the time
         foreground = target.bool()
-        if not torch.equal(foreground.to(target.dtype), target):
+        # what is not foreground is 0, so only foreground, which is sparse, can break the rule
+        if not bool((target.reshape(-1)[positions(foreground)] == 1).all()):
             raise ValueError(f"Expected `target` to be binary, values in {{0, 1}}, but got {_range(target)}.")
         return foreground
 
@@ -187,7 +184,7 @@ class InputOptions:
                 "Expected `target` to be an instance map (0 background, ids above, ignore_index="
                 f"{self.ignore_index}), but got {_range(target)}."
             )
-        ids = target.reshape(-1)[positions(target > 0)]
+        ids = target.reshape(-1)[positions(target.bool())]
         if target.is_floating_point() and not torch.equal(ids, ids.round()):
             raise ValueError(f"Expected `target` to be an instance map of whole numbers, but got {_range(target)}.")
         return target

@@ -48,7 +48,7 @@ class Volume:
     @cached_property
     def target(self) -> torch.Tensor:
         """Bool (R, *spatial), False on ignored voxels."""
-        return self.prepared.foreground.flatten(0, 1)
+        return self.prepared.target.flatten(0, 1)
 
     @cached_property
     def ignored(self) -> torch.Tensor | None:

@@ -28,7 +28,7 @@ class SparseLabels:
 
     def dense(self) -> torch.Tensor:
         """int32 labels of the shape of the mask."""
-        labels = torch.zeros(self.shape, dtype=torch.int32)
+        labels = torch.zeros(self.shape, dtype=torch.int32, device=self.ids.device)
         labels.view(-1)[self.position] = self.ids.int()
         return labels
 
@@ -36,9 +36,8 @@ class SparseLabels:
         """int64 labels (V,) at flat positions (V,)."""
         if self.position.numel() == 0:
             return torch.zeros_like(position)
-        known, wanted = self.position.numpy(), position.numpy()
-        index = np.minimum(np.searchsorted(known, wanted), known.size - 1)
-        return torch.from_numpy(np.where(known[index] == wanted, self.ids.numpy()[index], 0))
+        index = torch.searchsorted(self.position, position.contiguous()).clamp_(max=self.position.numel() - 1)
+        return torch.where(self.position[index] == position, self.ids[index], 0)
 
 
 def label_blocks_runs(

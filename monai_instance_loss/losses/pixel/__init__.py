@@ -1,4 +1,11 @@
-"""Pixel losses: they score a whole image. Most are RegionLosses, and so criteria of instance losses too."""
+"""Pixel losses: they score a whole image. Most are RegionLosses, and so criteria of instance losses too.
+
+``DiceLoss``, ``GeneralizedDiceLoss``, ``TverskyLoss``, ``FocalLoss``, ``DiceCELoss`` and ``DiceFocalLoss`` are MONAI's,
+``BCEWithLogitsLoss`` and ``CrossEntropyLoss`` torch's, as they are: the rest is what they lack or have otherwise.
+"""
+
+from monai.losses import DiceCELoss, DiceFocalLoss, DiceLoss, FocalLoss, GeneralizedDiceLoss, TverskyLoss
+from torch.nn import BCEWithLogitsLoss, CrossEntropyLoss
 
 from monai_instance_loss.losses.pixel.boundary import BoundaryLoss
 from monai_instance_loss.losses.pixel.box import InstanceBoxDIoULoss, InstanceBoxGIoULoss, diou_loss, giou_loss
@@ -24,17 +31,24 @@ from monai_instance_loss.losses.pixel.unified_focal import UnifiedFocalLoss
 
 __all__ = [
     "AveragedHausdorffLoss",
+    "BCEWithLogitsLoss",
     "BalancedCELoss",
     "BinaryCELoss",
     "BoundaryLoss",
     "ComboLoss",
     "CompoundRegionLoss",
+    "CrossEntropyLoss",
+    "DiceCELoss",
     "DiceCERegionLoss",
+    "DiceFocalLoss",
+    "DiceLoss",
     "DiceRegionLoss",
     "DistancePenalisedCELoss",
     "ExponentialLogarithmicLoss",
+    "FocalLoss",
     "FocalRegionLoss",
     "FocalTverskyLoss",
+    "GeneralizedDiceLoss",
     "GeneralizedDiceRegionLoss",
     "HausdorffDTLoss",
     "InstanceBoxDIoULoss",
@@ -47,6 +61,7 @@ __all__ = [
     "SensitivitySpecificityLoss",
     "ShapeAwareLoss",
     "TLoss",
+    "TverskyLoss",
     "TverskyRegionLoss",
     "UnifiedFocalLoss",
     "WeightedCELoss",

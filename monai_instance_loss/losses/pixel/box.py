@@ -87,7 +87,7 @@ class _InstanceBoxLoss(ImageLoss):
         overlap = Overlap(
             label_instances(prepared.target, self.connectivity),
             label_instances(pred, self.connectivity),
-            pred | prepared.foreground,
+            pred | prepared.target,
             prepared.probability,
             prepared.ignored,
         )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import torch
 
 from monai_instance_loss.instances import Instances, presence, segment_sum
 from monai_instance_loss.instances.regions import positions
-from monai_instance_loss.instances.voronoi import nearest_instance
 from monai_instance_loss.losses.criterion import Criterion
 from monai_instance_loss.losses.region import RegionLoss
 from monai_instance_loss.losses.sums import RegionSums
@@ -61,11 +60,11 @@ def blob_scores(
 def cell_scores(
     volume: Volume,
     instances: Instances,
+    cells: torch.Tensor,
     criterion: Criterion,
-    spacing_mm: Sequence[float] | None,
     inverse_size_weighting: bool = False,
 ) -> InstanceScores:
-    """Score the nearest-instance cell of each instance; a cell without target by its presence.
+    """Score the nearest-instance cell of each instance, ``cells`` (B, C, *spatial); one without target by its presence.
 
     Source: Bouteille et al., CC-DiceCE, ISBI 2026, arXiv 2511.17146, for cells of true instances; *BiCC*, arXiv
     2609.30223, for those of predicted ones. A criterion that is no RegionLoss is called once an instance, on an empty
@@ -74,7 +73,7 @@ def cell_scores(
     Returns:
         Scores (N + blocks without instances,). Differentiable in the probabilities.
     """
-    cells = nearest_instance(instances, spacing_mm).flatten(0, 1)
+    cells = cells.flatten(0, 1)
     if volume.ignored is not None:
         cells = cells.masked_fill(volume.ignored, 0)
     if not isinstance(criterion, RegionLoss):
