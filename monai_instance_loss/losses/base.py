@@ -13,7 +13,7 @@ from torch.nn.modules.loss import _Loss
 from monai_instance_loss.instances import label_instances
 from monai_instance_loss.instances.labelling import resolve_connectivity
 from monai_instance_loss.losses.image import ImageLoss
-from monai_instance_loss.losses.inputs import InputOptions, Prepared
+from monai_instance_loss.losses.inputs import InputOptions
 from monai_instance_loss.losses.options import checked_weights
 from monai_instance_loss.losses.overlap import Overlap
 from monai_instance_loss.losses.pixel import default_pixel_loss
@@ -113,13 +113,13 @@ class TermsLoss(_Loss, ABC):
             )
         return value.as_subclass(torch.Tensor).reshape(())
 
-    def _overlap(self, prepared: Prepared, threshold: float, min_instance_size: int = 0) -> Overlap:
+    def _overlap(self, volume: Volume, threshold: float, min_instance_size: int = 0) -> Overlap:
+        prepared = volume.prepared
         pred = prepared.predicted(threshold)
         return Overlap(
             self.inputs.label_target(prepared, self.connectivity),
             label_instances(pred, self.connectivity),
             pred | prepared.target,
-            prepared.probability,
-            prepared.ignored,
+            volume,
             min_instance_size,
         )

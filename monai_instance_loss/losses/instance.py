@@ -184,7 +184,7 @@ class InstanceLoss(TermsLoss):
         self.box_distance = box_distance
 
     def _instance_values(self, volume: Volume, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
-        return self._overlap_values(self._overlap(volume.prepared, self.threshold, self.min_instance_size), wanted)
+        return self._overlap_values(self._overlap(volume, self.threshold, self.min_instance_size), wanted)
 
     def _overlap_values(self, overlap: Overlap, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
         shape = (overlap.shape[0], overlap.shape[1])

@@ -10,14 +10,14 @@ import torch
 
 from monai_instance_loss.instances import Instances, coordinate_sums, merge_boxes, segment_sum
 from monai_instance_loss.instances.regions import (
-    count_voxels,
     fragments_at,
     positions,
     voxel_coordinates,
     weighted_mean,
 )
-from monai_instance_loss.losses.probability import Probability, Voxels
+from monai_instance_loss.losses.probability import Voxels
 from monai_instance_loss.losses.sums import RegionSums
+from monai_instance_loss.losses.volume import Volume
 
 __all__ = ["Overlap", "Side"]
 
@@ -68,8 +68,7 @@ class Overlap:
         true: Instances,
         pred: Instances,
         foreground: torch.Tensor,
-        probability: Probability,
-        ignored: torch.Tensor | None = None,
+        volume: Volume,
         min_instance_size: int = 0,
     ) -> None:
         """Lay ``pred`` over ``true``.
@@ -78,17 +77,15 @@ class Overlap:
         not scored; they still touch and are touched.
         """
         self.shape = true.shape
-        self.probability = probability
-        self.ignored = ignored
+        self.volume = volume
         position = positions(foreground)
         parts = fragments_at(position, true.at(position), pred.at(position))
         self.position, self.fragment_ids, self.fragment_voxels = parts.position, parts.ids, parts.voxels
         self.true = _side(true, parts.true, parts.voxels, min_instance_size)
         self.pred = _side(pred, parts.pred, parts.voxels, min_instance_size)
-        self.voxels = probability.at(parts.position)
+        self.voxels = volume.prepared.probability.at(parts.position)
         self._sums: dict[object, tuple[torch.Tensor, ...]] = {}
         self._summed: list[tuple[torch.Tensor, torch.Tensor]] = []
-        self._block_sums: dict[object, RegionSums] = {}
 
     @property
     def blocks(self) -> int:
@@ -100,13 +97,10 @@ class Overlap:
         """1, or NaN with a NaN gradient: components know no NaN, but a GradScaler has to see it."""
         return 1 + (self.voxels.p * 0).sum()
 
-    @cached_property
+    @property
     def block_voxels(self) -> torch.Tensor:
         """int64 (B * C,): voxels of each block that are not ignored."""
-        voxels = torch.full((self.blocks,), self.shape[2:].numel(), device=self.position.device)
-        if self.ignored is None:
-            return voxels
-        return voxels - count_voxels(self.ignored).repeat_interleave(self.shape[1])
+        return self.volume.voxels_per_block
 
     @cached_property
     def pairs(self) -> torch.Tensor:
@@ -145,12 +139,31 @@ class Overlap:
     @cached_property
     def fragment_boxes(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Lowest and highest voxel int64 (A, spatial dims) of each fragment."""
-        return merge_boxes(self.coordinates, self.coordinates, self.fragment_ids, self.fragment_voxels.numel())
+        low, high, ids, _ = self._runs
+        return merge_boxes(low, high, ids, self.fragment_voxels.numel())
 
     @cached_property
     def fragment_coordinate_sums(self) -> torch.Tensor:
         """int64 (A, spatial dims): sums of voxel indices over each fragment."""
-        return coordinate_sums(self.coordinates, self.fragment_ids, self.fragment_voxels.numel())
+        low, high, ids, voxels = self._runs
+        # a run is a line: along each axis its mean index is that of its ends, and twice the sum is even
+        return coordinate_sums((low + high) * voxels[:, None] // 2, ids, self.fragment_voxels.numel())
+
+    @cached_property
+    def _runs(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Lines of voxels of one fragment along the last axis, a few to a row of an instance.
+
+        Their first and last voxels int64 (R, spatial dims), fragments (R,) and lengths (R,).
+        """
+        position, ids = self.position, self.fragment_ids
+        begins = torch.ones_like(position, dtype=torch.bool)
+        begins[1:] = (position[1:] != position[:-1] + 1) | (ids[1:] != ids[:-1]) | (position[1:] % self.shape[-1] == 0)
+        # a run ends where the next one begins, the last one with the last voxel
+        start, end = position[begins], position[torch.cat([begins[1:], begins[:1]])]
+        low = torch.stack(voxel_coordinates(start, self.shape[2:]), 1)
+        high = low.clone()
+        high[:, -1] += end - start
+        return low, high, ids[begins], end - start + 1
 
     @cached_property
     def presence_true(self) -> torch.Tensor:
@@ -162,31 +175,13 @@ class Overlap:
         """Presence (M,) of the probability on each predicted instance."""
         return self._presence(self.pred)
 
-    def block_probability(self, blocks: torch.Tensor) -> torch.Tensor:
-        """Probabilities (n, *spatial) of whole blocks (n,), 0 on ignored voxels. Differentiable."""
-        voxels = self.probability.blocks(blocks)
-        if self.ignored is None:
-            return voxels.p
-        return voxels.p.masked_fill(self.ignored[torch.div(blocks, self.shape[1], rounding_mode="floor"), 0], 0)
-
-    def block_sums(self, on_maps: Maps, off_maps: Maps, blocks: torch.Tensor) -> RegionSums:
-        """Sums of maps over whole blocks (n,); asked for twice, computed once."""
-        key = (on_maps, off_maps, tuple(blocks.tolist()))
-        if key not in self._block_sums:
-            self._block_sums[key] = self._sum_blocks(on_maps, off_maps, blocks)
-        return self._block_sums[key]
-
-    def _sum_blocks(self, on_maps: Maps, off_maps: Maps, blocks: torch.Tensor) -> RegionSums:
-        owner = torch.cat([blocks.new_full((1,), -1), self.true.block])[self.true.fragment]
-        on = tuple(_gathered(values, owner + 1, self.blocks)[blocks] for values in self.sums(on_maps))
+    def block_sums(self, on_maps: Maps, off_maps: Maps) -> RegionSums:
+        """Sums of maps over whole blocks (B * C,)."""
+        owner = torch.cat([self.true.block.new_full((1,), -1), self.true.block])[self.true.fragment]
+        on = tuple(_gathered(values, owner + 1, self.blocks) for values in self.sums(on_maps))
+        target_voxels = _gathered(self.fragment_voxels, owner + 1, self.blocks)
         # summed without the target rather than by difference, in which a saturated logit would swamp the rest
-        masked = self.true.labels.flatten(0, 1)[blocks] > 0
-        if self.ignored is not None:
-            masked |= self.ignored[torch.div(blocks, self.shape[1], rounding_mode="floor"), 0]
-        off_target = self.probability.blocks(blocks).zeroed(masked)
-        off = tuple(values.flatten(1).sum(1) for values in off_maps(off_target))
-        target_voxels = _gathered(self.fragment_voxels, owner + 1, self.blocks)[blocks]
-        return RegionSums(on, off, target_voxels, self.block_voxels[blocks])
+        return RegionSums(on, self.volume.off_sums(off_maps), target_voxels, self.block_voxels)
 
     def sums(self, maps: Maps) -> tuple[torch.Tensor, ...]:
         """Sums over fragments (A,) of each map; asked for twice, computed once."""

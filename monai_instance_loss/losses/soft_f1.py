@@ -96,6 +96,6 @@ class SoftInstanceF1Loss(TermsLoss):
         self.min_instance_size = checked_size("min_instance_size", min_instance_size)
 
     def _instance_values(self, volume: Volume, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
-        overlap = self._overlap(volume.prepared, self.threshold, self.min_instance_size)
+        overlap = self._overlap(volume, self.threshold, self.min_instance_size)
         scores, scored = soft_f1_scores(overlap)
         return {"instance": self.averaging.scored(1 - scores, scored) * overlap.finite}

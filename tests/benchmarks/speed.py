@@ -16,9 +16,18 @@ from pathlib import Path
 
 import torch
 from monai.losses import DiceCELoss
+from scipy.ndimage import distance_transform_edt
 
 from monai_instance_loss import label_instances
-from monai_instance_loss.losses import BlobLoss, InstanceLoss, SoftInstanceF1Loss
+from monai_instance_loss.losses import (
+    BiCCLoss,
+    BlobLoss,
+    CCLoss,
+    ICILoss,
+    InstanceCenterLoss,
+    InstanceLoss,
+    SoftInstanceF1Loss,
+)
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import describe
@@ -26,6 +35,7 @@ from tables import speed_table
 from volumes import lesions, logits
 
 BASELINE = "DiceCELoss (MONAI)"
+TRANSFORMS = "distance transforms (scipy)"
 
 
 def losses() -> dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]]:
@@ -37,8 +47,19 @@ def losses() -> dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]]:
         "InstanceLoss, all seven terms": lambda input, target: torch.stack(default.terms(input, target)).sum(),
         "InstanceLoss, target_is_instances": InstanceLoss(sigmoid=True, target_is_instances=True),
         "SoftInstanceF1Loss + pixel": SoftInstanceF1Loss(sigmoid=True, weights={"pixel": 1}),
+        "InstanceCenterLoss": InstanceCenterLoss(sigmoid=True),
+        "ICILoss": ICILoss(sigmoid=True),
         "BlobLoss": BlobLoss(sigmoid=True),
+        "CCLoss": CCLoss(sigmoid=True),
+        "BiCCLoss": BiCCLoss(sigmoid=True),
     }
+
+
+def distance_transforms(mask: torch.Tensor) -> None:
+    """The transforms that cells are found with, one after the other."""
+    for volume in mask.flatten(0, 1).cpu().numpy():
+        if volume.any():
+            distance_transform_edt(volume == 0, return_distances=False, return_indices=True)
 
 
 def measure(shape: tuple[int, ...], count: int, device: torch.device, repeats: int, seed: int) -> dict[str, object]:
@@ -58,6 +79,11 @@ def measure(shape: tuple[int, ...], count: int, device: torch.device, repeats: i
             _synchronise(device)
             if repeat >= 2:
                 samples.setdefault(name, []).append((time.perf_counter() - start) * 1e3)
+        for name, mask in ((f"{TRANSFORMS}, true", target), (f"{TRANSFORMS}, predicted", input.detach() >= 0)):
+            start = time.perf_counter()
+            distance_transforms(mask)
+            if repeat >= 2:
+                samples.setdefault(name, []).append((time.perf_counter() - start) * 1e3)
     base = samples[BASELINE]
     rows = {}
     for name, times in samples.items():
@@ -70,8 +96,22 @@ def measure(shape: tuple[int, ...], count: int, device: torch.device, repeats: i
             "ratio_p10": round(ratios[int(0.1 * (len(ratios) - 1))], 3),
             "ratio_p90": round(ratios[int(0.9 * (len(ratios) - 1))], 3),
         }
-    foreground = float(target.mean())
-    return {"shape": list(shape), "lesions": count, "foreground": round(foreground, 5), "losses": rows}
+    true, pred = samples[f"{TRANSFORMS}, true"], samples[f"{TRANSFORMS}, predicted"]
+    over_transforms = (
+        {}
+        if count == 0
+        else {
+            "CCLoss": statistics.median(c / t for c, t in zip(samples["CCLoss"], true, strict=True)),
+            "BiCCLoss": statistics.median(b / (t + p) for b, t, p in zip(samples["BiCCLoss"], true, pred, strict=True)),
+        }
+    )
+    return {
+        "shape": list(shape),
+        "lesions": count,
+        "foreground": round(float(target.mean()), 5),
+        "losses": {name: row for name, row in rows.items() if not name.startswith(TRANSFORMS)},
+        "over_distance_transforms": {name: round(ratio, 3) for name, ratio in over_transforms.items()},
+    }
 
 
 def _synchronise(device: torch.device) -> None:
@@ -96,13 +136,20 @@ def main() -> None:
         "repeats": options.repeats,
         "what": f"forward + backward; ratio to {BASELINE} of the same round",
         "cases": [
-            measure((2, 1, 128, 128, 128), count, device, options.repeats, options.seed) for count in (0, 10, 60, 600)
+            measure((batch, 1, 128, 128, 128), count, device, options.repeats, options.seed)
+            for batch in (1, 2)
+            for count in (0, 10, 60, 600)
         ],
     }
-    at = {case["lesions"]: case["losses"]["InstanceLoss, all seven terms"]["median_ms"] for case in result["cases"]}
+    at = {
+        case["lesions"]: case["losses"]["InstanceLoss, all seven terms"]["median_ms"]
+        for case in result["cases"]
+        if case["shape"][0] == 2
+    }
     result["all_terms_600_over_60"] = round(at[600] / at[60], 3)
     print(speed_table(result))
     print("all seven terms, 600 lesions over 60:", result["all_terms_600_over_60"])
+    print("over distance transforms:", [case["over_distance_transforms"] for case in result["cases"]])
     if options.out:
         options.out.write_text(json.dumps(result, indent=1) + "\n")
 

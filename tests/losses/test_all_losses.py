@@ -24,7 +24,7 @@ PIXEL = sorted(
     name
     for name in pixel.__all__
     if isinstance(getattr(pixel, name), type)
-    and issubclass(getattr(pixel, name), torch.nn.Module)
+    and issubclass(getattr(pixel, name), losses.ImageLoss)
     and name != "CompoundRegionLoss"
 )
 ALL = [f"monai_instance_loss.losses.{name}" for name in INSTANCE] + [

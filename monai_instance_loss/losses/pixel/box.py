@@ -88,8 +88,7 @@ class _InstanceBoxLoss(ImageLoss):
             label_instances(prepared.target, self.connectivity),
             label_instances(pred, self.connectivity),
             pred | prepared.target,
-            prepared.probability,
-            prepared.ignored,
+            volume,
         )
         soft = _soft_boxes(overlap)
         low, high = merge_boxes(*overlap.fragment_boxes, overlap.true.fragment, overlap.true.count + 1)

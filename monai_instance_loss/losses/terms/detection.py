@@ -74,8 +74,7 @@ def fdr_scores(overlap: Overlap) -> torch.Tensor:
     Returns:
         (B * C,); 0 for a block without prediction. Differentiable in the probabilities.
     """
-    blocks = torch.arange(overlap.blocks, device=overlap.position.device)
-    sums = overlap.block_sums(_probability_map, _probability_map, blocks)
+    sums = overlap.block_sums(_probability_map, _probability_map)
     total = sums.on[0] + sums.off[0]
     rate = sums.off[0] / torch.where(total == 0, 1, total)
     predicted = torch.bincount(overlap.pred.block[overlap.pred.scored], minlength=overlap.blocks) > 0

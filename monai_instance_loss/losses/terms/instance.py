@@ -106,6 +106,5 @@ def _with_whole_blocks(overlap: Overlap, criterion: Criterion, side: Side, value
 
 def _whole_block_scores(overlap: Overlap, criterion: Criterion, blocks: torch.Tensor) -> torch.Tensor:
     if isinstance(criterion, RegionLoss):
-        return criterion.score(overlap.block_sums(criterion.on_maps, criterion.off_maps, blocks))
-    target = overlap.true.labels.flatten(0, 1)[blocks] > 0
-    return masked.block_scores(criterion, overlap.block_probability(blocks), target)
+        return criterion.score(overlap.block_sums(criterion.on_maps, criterion.off_maps))[blocks]
+    return masked.block_scores(criterion, overlap.volume.voxels.p[blocks], overlap.volume.target[blocks])

@@ -59,9 +59,8 @@ def region_scores(
 
 
 def _block(overlap: Overlap, block: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    index = torch.tensor([block], device=overlap.position.device)
     true, pred = (side.labels.flatten(0, 1)[block] for side in (overlap.true, overlap.pred))
-    return overlap.block_probability(index)[0], true, pred
+    return overlap.volume.voxels.p[block], true, pred
 
 
 def _scalar(value: torch.Tensor) -> torch.Tensor:
