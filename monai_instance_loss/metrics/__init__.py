@@ -1,16 +1,30 @@
-"""Instance-level metrics: how many lesions are found, missed and made up."""
+"""Instance-level metrics: how many lesions are found, missed and made up, and how well they are segmented."""
 
-from monai_instance_loss.metrics.base import InstanceCountMetric
+from monai_instance_loss.metrics.base import InstanceCountMetric, InstanceMetric
+from monai_instance_loss.metrics.confusion_matrix import InstanceConfusionMatrixMetric
 from monai_instance_loss.metrics.false_instances import FalseInstancesMetric
 from monai_instance_loss.metrics.instance_f1 import InstanceF1Metric
-from monai_instance_loss.metrics.matching import InstanceCounts, match_by_touch
+from monai_instance_loss.metrics.instance_overlap import InstanceDiceMetric, InstanceIoUMetric
+from monai_instance_loss.metrics.matching import InstanceCounts, Matching, match_by_touch, match_instances
 from monai_instance_loss.metrics.missed_instances import MissedInstancesMetric
+from monai_instance_loss.metrics.overlaps import OverlapTable, overlap_table
+from monai_instance_loss.metrics.panoptic_quality import PanopticQuality, PanopticQualityMetric
 
 __all__ = [
     "FalseInstancesMetric",
+    "InstanceConfusionMatrixMetric",
     "InstanceCountMetric",
     "InstanceCounts",
+    "InstanceDiceMetric",
     "InstanceF1Metric",
+    "InstanceIoUMetric",
+    "InstanceMetric",
+    "Matching",
     "MissedInstancesMetric",
+    "OverlapTable",
+    "PanopticQuality",
+    "PanopticQualityMetric",
     "match_by_touch",
+    "match_instances",
+    "overlap_table",
 ]

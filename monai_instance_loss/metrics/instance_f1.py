@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Sequence
 
-from monai_instance_loss.metrics.base import InstanceCountMetric
-from monai_instance_loss.metrics.matching import InstanceCounts
+from monai.utils import MetricReduction
+
+from monai_instance_loss.metrics.confusion_matrix import InstanceConfusionMatrixMetric
+from monai_instance_loss.metrics.matching import Matching
 
 __all__ = ["InstanceF1Metric"]
 
 
-class InstanceF1Metric(InstanceCountMetric):
+class InstanceF1Metric(InstanceConfusionMatrixMetric):
     """F1 score over instances, in [0, 1], 1 being best: the harmonic mean of precision and sensitivity.
 
     Source: the WMH Segmentation Challenge (Kuijf et al. 2019, doi:10.1109/TMI.2019.2905770). Precision is the part of
@@ -20,7 +22,8 @@ class InstanceF1Metric(InstanceCountMetric):
     NaN, and left out of every reduction, when there is neither a true nor a predicted instance (the challenge gives
     1); 0 when only one side has instances or nothing matches. Units: none. Differentiable: nothing.
 
-    Arguments, shapes, reductions and errors: see ``InstanceCountMetric``.
+    Arguments, shapes, reductions and errors: see ``InstanceMetric``. It is ``InstanceConfusionMatrixMetric`` with
+    ``metric_name="f1"``.
 
     Example:
         >>> import torch
@@ -32,10 +35,28 @@ class InstanceF1Metric(InstanceCountMetric):
         tensor([0.5714])
     """
 
-    def score(self, counts: InstanceCounts) -> torch.Tensor:
-        """F1 of each element of the counts, float32."""
-        true, pred = counts.detected + counts.missed, counts.matched + counts.false
-        sensitivity, precision = counts.detected / true.clamp(min=1), counts.matched / pred.clamp(min=1)
-        total = sensitivity + precision
-        f1 = torch.where(total > 0, 2 * sensitivity * precision / total, 0.0)
-        return torch.where(true + pred == 0, torch.nan, f1)
+    def __init__(
+        self,
+        include_background: bool = True,
+        reduction: MetricReduction | str = MetricReduction.MEAN,
+        get_not_nans: bool = False,
+        connectivity: int | None = None,
+        ignore_index: int | None = None,
+        *,
+        matching: Matching | None = None,
+        volume_edges_mm3: Sequence[float] | None = None,
+        spacing_mm: Sequence[float] | None = None,
+        is_instances: bool = False,
+    ) -> None:
+        super().__init__(
+            include_background,
+            reduction,
+            get_not_nans,
+            connectivity,
+            ignore_index,
+            metric_name="f1",
+            matching=matching,
+            volume_edges_mm3=volume_edges_mm3,
+            spacing_mm=spacing_mm,
+            is_instances=is_instances,
+        )

@@ -1,24 +1,32 @@
-"""Which instances of a prediction and of a ground truth find each other, counted per sample and channel."""
+"""Which instances of a prediction and of a ground truth find each other."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 
-from monai_instance_loss.instances import Instances, label_instances, touching_pairs
+from monai_instance_loss.instances import Instances, label_instances
+from monai_instance_loss.instances.spacing import checked_spacing
+from monai_instance_loss.metrics.assignment import ASSIGNMENTS, assign
+from monai_instance_loss.metrics.criteria import CRITERIA, candidate_pairs
+from monai_instance_loss.metrics.overlaps import MEASURES, OverlapTable
+from monai_instance_loss.metrics.strata import Groups, group_instances
 
-__all__ = ["InstanceCounts", "match_by_touch"]
+__all__ = ["InstanceCounts", "Matching", "match_by_touch", "match_instances"]
 
 
 class InstanceCounts(NamedTuple):
     """Numbers of instances, one tensor a field, all of one shape, (B, C) from ``match_by_touch``.
 
     Source: ours. One prediction may find several true instances and several predictions one, so that ``detected`` and
-    ``matched``, the true positives of either side, differ in general.
+    ``matched``, the true positives of either side, differ in general. With one partner each they are equal.
 
     Attributes:
-        detected: true instances that a prediction touches.
+        detected: true instances that a prediction touches, or matches in another way.
         missed: true instances that no prediction touches.
         matched: predicted instances that touch a true instance.
         false: predicted instances that touch none.
@@ -28,6 +36,116 @@ class InstanceCounts(NamedTuple):
     missed: torch.Tensor
     matched: torch.Tensor
     false: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Matching:
+    """When a predicted instance matches a true one; two instances match, or do not, with nothing in between.
+
+    Source: ``"touch"`` with ``"many"``, the default, is the WMH Segmentation Challenge (Kuijf et al. 2019,
+    doi:10.1109/TMI.2019.2905770); ``"iou"`` above 0.5 is panoptic quality (Kirillov et al., CVPR 2019); the rest ours.
+    Differentiable: nothing.
+
+    Args:
+        criterion: what makes a pair a candidate.
+
+            - ``"touch"``: the two share a voxel.
+            - ``"iou"``, ``"dice"``, ``"ior"``: their intersection over union, Dice score, or intersection over the
+              true instance (the reference) is above ``threshold``.
+            - ``"pred_center"``: the centre of mass of the predicted instance, rounded to a voxel, lies in the true one.
+            - ``"true_center"``: the centre of mass of the true instance, so rounded, lies in the predicted one. Halves
+              are rounded up. Such a pair need not share a voxel.
+        threshold: for the three overlaps, in [0, 1); a pair exactly at it does not match.
+        assignment: which candidates match. The score of a pair is its ``criterion`` where that is an overlap, and its
+            IoU elsewhere.
+
+            - ``"many"``: all of them, so that an instance may match several.
+            - ``"greedy"``: one partner each; the best score first, equal scores in order of true and predicted id.
+            - ``"optimal"``: one partner each, with the largest total score (to 1e-9 a pair), and the more pairs where
+              totals are equal.
+            - ``"max_cardinality"``: one partner each, as many pairs as possible, with the largest total score of those.
+        dilation_mm: for ``"touch"``: a predicted instance also touches a true one when one of its voxels, outside every
+            true instance, has a voxel of it within this distance and of no true one nearer; of equally near ones scipy
+            decides. 0 grows nothing.
+
+    Raises:
+        TypeError: ``threshold`` or ``dilation_mm`` is not a number.
+        ValueError: an option is unknown, out of range, or has no meaning for the criterion.
+
+    Example:
+        >>> Matching("iou", threshold=0.5, assignment="greedy").assignment
+        'greedy'
+    """
+
+    criterion: str = "touch"
+    threshold: float | None = None
+    assignment: str = "many"
+    dilation_mm: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, options in (("criterion", CRITERIA), ("assignment", ASSIGNMENTS)):
+            value = getattr(self, name)
+            if value not in options:
+                raise ValueError(f"Expected `{name}` to be one of {list(options)}, but got {value!r}.")
+        if self.criterion in MEASURES:
+            _check_number("threshold", self.threshold)
+            if not 0 <= self.threshold < 1:  # type: ignore[operator]
+                raise ValueError(f"Expected `threshold` to be in [0, 1), but got {self.threshold}.")
+        elif self.threshold is not None:
+            raise ValueError(
+                f"Expected `threshold` to be None for the criterion {self.criterion!r}, but got {self.threshold!r}."
+            )
+        _check_number("dilation_mm", self.dilation_mm)
+        if not 0 <= self.dilation_mm < math.inf:
+            raise ValueError(f"Expected `dilation_mm` to be 0 or more and finite, but got {self.dilation_mm}.")
+        if self.dilation_mm and self.criterion != "touch":
+            raise ValueError(
+                f"Expected `dilation_mm` to be 0 for the criterion {self.criterion!r}, but got {self.dilation_mm}."
+            )
+
+
+def match_instances(
+    true: Instances,
+    pred: Instances,
+    matching: Matching | None = None,
+    spacing_mm: Sequence[float] | torch.Tensor | None = None,
+) -> OverlapTable:
+    """List the pairs of a true and a predicted instance that match; 0 pairs or more.
+
+    Source: see ``Matching``. One pass over the foreground and then work on pairs. Differentiable: nothing.
+
+    Args:
+        true: true instances of a batch.
+        pred: predicted instances of the same batch.
+        matching: what a match is; None is ``Matching()``, by touch.
+        spacing_mm: size of a voxel along each spatial axis in mm, or a tensor (B, spatial dims) of those of each
+            sample; needed with ``dilation_mm``.
+
+    Returns:
+        The pairs that match, and the sizes of all instances.
+
+    Raises:
+        TypeError: ``spacing_mm`` is no sequence.
+        ValueError: the shapes differ, or ``spacing_mm`` is needed and not given, or not one positive number an axis.
+        ImportError: the matching needs scipy, which is not installed.
+
+    Example:
+        >>> y, y_pred = torch.tensor([[[[1, 1, 0, 1]]]]), torch.tensor([[[[0, 1, 1, 1]]]])
+        >>> pairs = match_instances(label_instances(y), label_instances(y_pred))
+        >>> list(zip(pairs.true_id.tolist(), pairs.pred_id.tolist(), pairs.shared.tolist()))
+        [(1, 1, 1), (2, 1, 1)]
+    """
+    matching = Matching() if matching is None else matching
+    spacing = None
+    if matching.dilation_mm:
+        if spacing_mm is None:
+            raise ValueError("Expected `spacing_mm` to be given for `dilation_mm`, but got None.")
+        batch, dims = true.shape[0], len(true.shape) - 2
+        rows = spacing_mm.tolist() if isinstance(spacing_mm, torch.Tensor) else [spacing_mm] * batch
+        spacing = torch.tensor([checked_spacing(row, dims) for row in rows], dtype=torch.float64)
+    table = candidate_pairs(true, pred, matching.criterion, matching.threshold or 0.0, matching.dilation_mm, spacing)
+    score = table.measure(matching.criterion if matching.criterion in MEASURES else "iou")
+    return assign(table, score, matching.assignment)
 
 
 def match_by_touch(y_pred: torch.Tensor, y: torch.Tensor, connectivity: int | None = None) -> InstanceCounts:
@@ -58,18 +176,19 @@ def match_by_touch(y_pred: torch.Tensor, y: torch.Tensor, connectivity: int | No
         [2, 1, 1, 1]
     """
     pred, true = label_instances(y_pred, connectivity), label_instances(y, connectivity)
-    if pred.labels.shape != true.labels.shape:
+    if pred.shape != true.shape:
         raise ValueError(
             f"Expected `y` to have the shape of `y_pred`, {tuple(y_pred.shape)}, but got {tuple(y.shape)}."
         )
-    true_ids, pred_ids, _ = touching_pairs(true.labels, pred.labels)
-    return InstanceCounts(*_split(true, true_ids), *_split(pred, pred_ids))
+    return count_pairs(match_instances(true, pred), group_instances(true), group_instances(pred))
 
 
-def _split(instances: Instances, touched_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """How many instances of each sample and channel are among ``touched_ids``, and how many are not."""
-    touched = torch.zeros(instances.count, dtype=torch.bool, device=touched_ids.device)
-    touched[touched_ids - 1] = True
-    shape = instances.labels.shape[:2]
-    found = torch.bincount(instances.block[touched], minlength=shape.numel()).view(shape)
-    return found, torch.bincount(instances.block, minlength=shape.numel()).view(shape) - found
+def count_pairs(pairs: OverlapTable, true: Groups, pred: Groups) -> InstanceCounts:
+    """How many true and predicted instances of each group are in a pair, and how many are not."""
+    detected, matched = pairs.found()
+    return InstanceCounts(true.count(detected), true.count(~detected), pred.count(matched), pred.count(~matched))
+
+
+def _check_number(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"Expected `{name}` to be a number, but got {value!r}.")

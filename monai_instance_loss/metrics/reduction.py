@@ -1,4 +1,4 @@
-"""From buffered counts to numbers: MONAI's reductions, and "pooled"; NaN stays NaN."""
+"""From buffered numbers to scores: MONAI's reductions, and "pooled"; NaN stays NaN."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from monai.utils import MetricReduction
 
 from monai_instance_loss.metrics.matching import InstanceCounts
 
-__all__ = ["POOLED", "check_reduction", "reduce_counts"]
+__all__ = ["POOLED", "check_reduction", "reduce_counts", "reduce_scores"]
 
 POOLED = "pooled"
 
@@ -39,14 +39,47 @@ def check_reduction(reduction: MetricReduction | str) -> str:
     return str(reduction)
 
 
+def reduce_scores(
+    tally: torch.Tensor,
+    scores: Callable[[torch.Tensor], list[torch.Tensor]],
+    reduction: MetricReduction | str,
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Score a tally and reduce the scores that are not NaN; where there is none the result is NaN, not MONAI's 0.
+
+    Source: MONAI's ``do_metric_reduction``; ``"pooled"`` is ours. It adds the tallies of all samples before scoring,
+    so that every instance weighs the same whichever sample it is in, scores each channel, and averages over the
+    channels.
+
+    Args:
+        tally: (N, C, K) or, by bins of volume, (N, C, bins, K); sums and counts that may be added over samples.
+        scores: from a tally to scores without its last dimension, float and new, NaN where there is nothing to score.
+        reduction: a name that ``check_reduction`` accepts.
+
+    Returns:
+        For each score, the reduced score, shaped as MONAI shapes it ((1,) for ``"mean"`` and ``"pooled"``) with bins
+        last ((bins,)), and how many scores that are not NaN went into it.
+
+    Raises:
+        ValueError: ``reduction`` is unknown.
+
+    Example:
+        >>> import torch
+        >>> part = lambda tally: [tally[..., 0] / tally[..., 1]]
+        >>> [reduce_scores(torch.tensor([[[1, 1]], [[0, 3]]]), part, how)[0][0].item() for how in ("mean", "pooled")]
+        [0.5, 0.25]
+    """
+    reduction = check_reduction(reduction)
+    if reduction == POOLED:
+        pooled = reduce_scores(tally.sum(0, keepdim=True), scores, MetricReduction.MEAN_CHANNEL)
+        return [(value.flatten(), not_nans.flatten()) for value, not_nans in pooled]
+    reduced = [do_metric_reduction(score, reduction) for score in scores(tally)]
+    return [(torch.where(not_nans == 0, torch.nan, value), not_nans) for value, not_nans in reduced]
+
+
 def reduce_counts(
     counts: torch.Tensor, score: Callable[[InstanceCounts], torch.Tensor], reduction: MetricReduction | str
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Score counts and reduce the scores that are not NaN; where there is none the result is NaN, not MONAI's 0.
-
-    Source: MONAI's ``do_metric_reduction``; ``"pooled"`` is ours. It adds the counts of all samples before scoring,
-    so that every instance weighs the same whichever sample it is in, scores each channel, and averages over the
-    channels.
+    """``reduce_scores`` of one score of instance counts.
 
     Args:
         counts: (N, C, 4), in the order of ``InstanceCounts``.
@@ -54,8 +87,7 @@ def reduce_counts(
         reduction: a name that ``check_reduction`` accepts.
 
     Returns:
-        The reduced score, shaped as MONAI shapes it ((1,) for ``"mean"`` and ``"pooled"``), and how many scores that
-        are not NaN went into it.
+        The reduced score, and how many scores that are not NaN went into it.
 
     Raises:
         ValueError: ``reduction`` is unknown.
@@ -67,8 +99,5 @@ def reduce_counts(
         >>> [reduce_counts(counts, missed_rate, how)[0].item() for how in ("mean", "pooled")]
         [0.5, 0.75]
     """
-    reduction = check_reduction(reduction)
-    if reduction == POOLED:
-        counts, reduction = counts.sum(0, keepdim=True), MetricReduction.MEAN_CHANNEL.value
-    value, not_nans = do_metric_reduction(score(InstanceCounts(*counts.unbind(-1))), reduction)
-    return torch.where(not_nans == 0, torch.nan, value), not_nans
+    ((value, not_nans),) = reduce_scores(counts, lambda tally: [score(InstanceCounts(*tally.unbind(-1)))], reduction)
+    return value, not_nans

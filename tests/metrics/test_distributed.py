@@ -11,11 +11,26 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from monai_instance_loss.metrics import InstanceF1Metric
+from monai_instance_loss.metrics import (
+    InstanceConfusionMatrixMetric,
+    InstanceDiceMetric,
+    InstanceF1Metric,
+    InstanceMetric,
+    Matching,
+    PanopticQualityMetric,
+)
 
 REDUCTIONS = ["mean", "sum", "mean_batch", "pooled"]
-# how many of the four samples each of the two ranks sees
-SPLITS = {"uneven": [3, 1], "one rank without a sample": [4, 0]}
+# how many of the four samples each of the two ranks sees; None: the rank never calls the metric
+SPLITS = {"uneven": [3, 1], "one rank without a sample": [4, 0], "one rank never called": [4, None]}
+BINS = {"volume_edges_mm3": (1.5, 2.5), "spacing_mm": (1, 1)}
+METRICS = {
+    "f1": lambda: InstanceF1Metric(),
+    "several, in bins": lambda: InstanceConfusionMatrixMetric(metric_name=["tp", "false_rate"], **BINS),
+    "dice": lambda: InstanceDiceMetric(matching=Matching("iou", 0.1, "optimal")),
+    "pq": lambda: PanopticQualityMetric(metric_name=["pq", "sq", "rq"], matching=Matching("iou", 0.1, "greedy")),
+    "pq in bins": lambda: PanopticQualityMetric(**BINS),
+}
 
 
 def masks() -> tuple[torch.Tensor, torch.Tensor]:
@@ -25,19 +40,26 @@ def masks() -> tuple[torch.Tensor, torch.Tensor]:
     return y_pred, y
 
 
-def aggregates(metric: InstanceF1Metric) -> dict[str, list[float]]:
-    return {reduction: metric.aggregate(reduction).flatten().tolist() for reduction in REDUCTIONS}
+def aggregates(metric: InstanceMetric) -> dict[str, list[list[float]]]:
+    results = {reduction: metric.aggregate(reduction) for reduction in REDUCTIONS}
+    return {
+        reduction: [value.flatten().tolist() for value in (values if isinstance(values, list) else [values])]
+        for reduction, values in results.items()
+    }
 
 
-def run_rank(rank: int, init_file: str) -> dict[str, dict[str, list[float]]]:
+def run_rank(rank: int, init_file: str) -> dict[str, dict[str, dict[str, list[list[float]]]]]:
     method = f"file://{init_file}"
     dist.init_process_group("gloo", init_method=method, rank=rank, world_size=2, timeout=timedelta(seconds=60))
-    results = {}
+    results: dict = {}
     for name, split in SPLITS.items():
-        metric = InstanceF1Metric()
-        y_pred, y = (mask.split(split)[rank] for mask in masks())
-        metric(y_pred, y)
-        results[name] = aggregates(metric)
+        results[name] = {}
+        for kind, create in METRICS.items():
+            metric = create()
+            if split[rank] is not None:
+                start = sum(split[:rank])
+                metric(*(mask[start : start + split[rank]] for mask in masks()))
+            results[name][kind] = aggregates(metric)
     dist.destroy_process_group()
     return results
 
@@ -58,12 +80,16 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_two_processes_aggregate_as_one(ranks, split):
-    metric = InstanceF1Metric()
+@pytest.mark.parametrize("kind", METRICS)
+def test_two_processes_aggregate_as_one(ranks, split, kind):
+    metric = METRICS[kind]()
     metric(*masks())
-    expected = {reduction: pytest.approx(values) for reduction, values in aggregates(metric).items()}
-    assert ranks[0][split] == expected
-    assert ranks[1][split] == expected
+    expected = {
+        reduction: [pytest.approx(value, nan_ok=True) for value in values]
+        for reduction, values in aggregates(metric).items()
+    }
+    assert ranks[0][split][kind] == expected
+    assert ranks[1][split][kind] == expected
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import torch
 from monai.data import MetaTensor
 
 from monai_instance_loss.metrics import FalseInstancesMetric, InstanceF1Metric, MissedInstancesMetric
-from monai_instance_loss.metrics.inputs import prepare_masks
+from monai_instance_loss.metrics.inputs import prepare_instance_maps, prepare_masks
 
 ZEROS = torch.zeros(1, 1, 2, 3)
 
@@ -105,3 +105,36 @@ def test_arguments_are_left_as_they_are():
     InstanceF1Metric(include_background=False, ignore_index=-1)(y_pred, y)
     assert torch.equal(y_pred, before[0])
     assert torch.equal(y, before[1])
+
+
+@pytest.mark.parametrize(
+    ("y_pred", "y", "error", "message"),
+    [
+        (ZEROS, torch.zeros(1, 1, 2, 2), ValueError, r"Expected `y` .*\(1, 1, 2, 3\), but got \(1, 1, 2, 2\)"),
+        (ZEROS[0], ZEROS[0], ValueError, r"Expected `y_pred` .* but got shape \(1, 2, 3\)"),
+        (filled(1.5), ZEROS, ValueError, "Expected `y_pred` to hold whole numbers, but got 1.5"),
+        (ZEROS, filled(torch.nan), ValueError, "Expected `y` to hold whole numbers, but got nan"),
+        (ZEROS, filled(-torch.inf), ValueError, "Expected `y` to hold whole numbers, but got -inf"),
+        (ZEROS, [1], TypeError, "Expected `y` to be a torch.Tensor, but got list"),
+    ],
+)
+def test_bad_instance_maps_are_refused_by_name(y_pred, y, error, message):
+    with pytest.raises(error, match=message):
+        prepare_instance_maps(y_pred, y)
+
+
+def test_ignoring_the_background_of_several_maps_is_refused():
+    maps = torch.zeros(1, 2, 2, 3)
+    with pytest.raises(ValueError, match="Expected `ignore_index` to be other than 0 for 2 channels, but got 0"):
+        prepare_instance_maps(maps, maps, ignore_index=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int16, torch.int8])
+@pytest.mark.parametrize("include_background", [True, False])
+def test_ignored_in_one_map_is_out_of_all(dtype, include_background):
+    y = torch.tensor([[[[-1, 0, 0, 7]], [[5, -1, 5, 0]]]]).to(dtype)
+    y_pred, y = prepare_instance_maps(torch.full((1, 2, 1, 4), 3), MetaTensor(y), include_background, ignore_index=-1)
+    assert y_pred[:, -1].tolist() == [[[0, 0, 3, 3]]]
+    assert y[:, -1].tolist() == [[[0, 0, 5, 0]]]
+    assert (type(y), y.dtype) == (torch.Tensor, dtype)
+    assert y.shape[1] == (2 if include_background else 1)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from monai.data import MetaTensor
 
-from monai_instance_loss.metrics import InstanceCounts, match_by_touch
+from monai_instance_loss.instances import label_instances
+from monai_instance_loss.metrics import InstanceCounts, Matching, match_by_touch, match_instances
 
 
 def row(*voxels: int) -> torch.Tensor:
@@ -106,3 +107,90 @@ def test_bad_arguments_are_named():
         match_by_touch(row(1, 1, 1), row(1, 1))
     with pytest.raises(ValueError, match=r"Expected `connectivity` .* but got 3"):
         match_by_touch(row(1), row(1), connectivity=3)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"criterion": "near"}, ValueError, r"Expected `criterion` to be one of \['touch', 'iou', .*, but got 'near'"),
+        ({"assignment": "hungarian"}, ValueError, r"Expected `assignment` to be one of .*, but got 'hungarian'"),
+        ({"criterion": "iou"}, TypeError, "Expected `threshold` to be a number, but got None"),
+        ({"criterion": "iou", "threshold": True}, TypeError, "Expected `threshold` to be a number, but got True"),
+        ({"criterion": "dice", "threshold": 1.0}, ValueError, r"Expected `threshold` to be in \[0, 1\), but got 1.0"),
+        ({"criterion": "ior", "threshold": -0.1}, ValueError, r"Expected `threshold` to be in \[0, 1\), but got -0.1"),
+        ({"criterion": "iou", "threshold": float("nan")}, ValueError, "Expected `threshold` .* but got nan"),
+        ({"threshold": 0.5}, ValueError, "Expected `threshold` to be None for the criterion 'touch', but got 0.5"),
+        ({"dilation_mm": -1}, ValueError, "Expected `dilation_mm` to be 0 or more and finite, but got -1"),
+        ({"dilation_mm": float("inf")}, ValueError, "Expected `dilation_mm` .* but got inf"),
+        ({"dilation_mm": "1"}, TypeError, "Expected `dilation_mm` to be a number, but got '1'"),
+        (
+            {"criterion": "pred_center", "dilation_mm": 1.0},
+            ValueError,
+            "Expected `dilation_mm` to be 0 for the criterion 'pred_center', but got 1.0",
+        ),
+    ],
+)
+def test_bad_options_are_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        Matching(**options)
+
+
+# lesions at 0-1 and 3; predictions at 1-3 and 5: IoU 1/4 and 1/3, Dice 2/5 and 1/2, IoR 1/2 and 1; the centre of the
+# first prediction, 2, is in no lesion, those of the lesions, 1 and 3, are in it
+@pytest.mark.parametrize(
+    ("matching", "expected"),
+    [
+        (None, [(1, 1), (2, 1)]),
+        (Matching(assignment="greedy"), [(2, 1)]),
+        (Matching("iou", threshold=0.3), [(2, 1)]),
+        (Matching("dice", threshold=0.3), [(1, 1), (2, 1)]),
+        (Matching("ior", threshold=0.5), [(2, 1)]),
+        (Matching("pred_center"), []),
+        (Matching("true_center"), [(1, 1), (2, 1)]),
+        (Matching("true_center", assignment="optimal"), [(2, 1)]),
+        # 2 steps of 1 mm
+        (Matching(dilation_mm=1.5), [(1, 1), (2, 1)]),
+        (Matching(dilation_mm=2.0), [(1, 1), (2, 1), (2, 2)]),
+        (Matching(dilation_mm=2.0, assignment="max_cardinality"), [(1, 1), (2, 2)]),
+    ],
+)
+def test_hand_derived_pairs(matching, expected):
+    true, pred = label_instances(row(1, 1, 0, 1, 0, 0)), label_instances(row(0, 1, 1, 1, 0, 1))
+    pairs = match_instances(true, pred, matching, spacing_mm=(1, 1))
+    assert list(zip(pairs.true_id.tolist(), pairs.pred_id.tolist(), strict=True)) == expected
+
+
+def test_the_score_of_a_pair_is_its_criterion():
+    # both lesions lie in the prediction of 9 voxels, the larger with a Dice score of 10/14, but an IoR of 1 like the
+    # smaller; by IoR they tie, and the lower id wins
+    true, pred = label_instances(row(1, 1, 0, 0, 1, 1, 1, 1, 1)), label_instances(row(*[1] * 9))
+    assert match_instances(true, pred, Matching("dice", 0.1, "greedy")).true_id.tolist() == [2]
+    assert match_instances(true, pred, Matching("ior", 0.1, "greedy")).true_id.tolist() == [1]
+
+
+def test_dilation_without_a_spacing_is_refused():
+    true = label_instances(row(1))
+    with pytest.raises(ValueError, match="Expected `spacing_mm` to be given for `dilation_mm`, but got None"):
+        match_instances(true, true, Matching(dilation_mm=1.0))
+    with pytest.raises(ValueError, match="Expected `spacing_mm` to have one value for each of 2 spatial axes"):
+        match_instances(true, true, Matching(dilation_mm=1.0), spacing_mm=(1, 1, 1))
+
+
+def test_a_spacing_for_each_sample_is_taken():
+    true, pred = (label_instances(row(*voxels).repeat(2, 1, 1, 1)) for voxels in ((1, 0, 0), (0, 0, 1)))
+    spacing = torch.tensor([[1.0, 1.0], [1.0, 3.0]])
+    assert match_instances(true, pred, Matching(dilation_mm=2.0), spacing).true_id.tolist() == [1]
+
+
+@settings(max_examples=30, deadline=None)
+@given(mask_pairs(), st.sampled_from(["greedy", "optimal", "max_cardinality"]), st.sampled_from(["touch", "iou"]))
+def test_one_partner_each(case, assignment, criterion):
+    y_pred, y, connectivity = case
+    true, pred = (label_instances(torch.from_numpy(mask), connectivity) for mask in (y, y_pred))
+    threshold = 0.25 if criterion == "iou" else None
+    pairs = match_instances(true, pred, Matching(criterion, threshold, assignment))
+    every = match_instances(true, pred, Matching(criterion, threshold))
+    assert pairs.true_id.unique().numel() == pairs.pred_id.unique().numel() == pairs.true_id.numel()
+    # an instance that matches nobody has no candidate whose other side is free
+    free_true, free_pred = (~found for found in pairs.found())
+    assert not (free_true[every.true_id - 1] & free_pred[every.pred_id - 1]).any()
