@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
+from monai_instance_loss.instances.backends.feature_transform import nearest_labels
 from monai_instance_loss.instances.labelling import Instances
-from monai_instance_loss.instances.spacing import checked_spacing
+from monai_instance_loss.instances.spacing import resolved_spacing
 
 __all__ = ["nearest_instance", "nearest_instances"]
 
@@ -17,8 +18,8 @@ def nearest_instance(instances: Instances, spacing_mm: Sequence[float] | None = 
     """The nearest instance of each voxel in the same sample and channel; instances are their own nearest.
 
     Source: the Voronoi cells of CC-Metrics (Jaus et al., arXiv 2410.18684) and CC-DiceCE (Bouteille et al., ISBI 2026,
-    arXiv 2511.17146); exact Euclidean feature transform of scipy, on the CPU whatever the device. Where two instances
-    are equally near, scipy decides. Differentiable: nothing.
+    arXiv 2511.17146). Exact: the Euclidean feature transform of scipy, or of torch on a CUDA device. Where two
+    instances are equally near, scipy decides, or the smaller id. Differentiable: nothing.
 
     Args:
         instances: the instances of a batch.
@@ -29,7 +30,7 @@ def nearest_instance(instances: Instances, spacing_mm: Sequence[float] | None = 
 
     Raises:
         ValueError: ``spacing_mm`` is not one positive number a spatial axis.
-        ImportError: scipy is not installed.
+        ImportError: scipy is not installed, and the instances are not on a CUDA device.
 
     Example:
         >>> import torch
@@ -45,7 +46,10 @@ def nearest_instances(
     sides: Sequence[Instances], spacing_mm: Sequence[float] | None = None
 ) -> tuple[torch.Tensor, ...]:
     """``nearest_instance`` of several labellings of one batch, such as true and predicted ones, side by side."""
-    spacing = checked_spacing(spacing_mm, len(sides[0].shape) - 2)
+    spacing = resolved_spacing(spacing_mm, len(sides[0].shape) - 2)
+    if all(instances.labels.is_cuda for instances in sides):
+        maps = (instances.labels for instances in sides)
+        return tuple(nearest_labels(labels.flatten(0, 1), spacing).view_as(labels) for labels in maps)
     distance_transform = _distance_transform()
     nearest = tuple(torch.zeros_like(instances.labels) for instances in sides)
     sources = [instances.labels.flatten(0, 1).cpu() for instances in sides]

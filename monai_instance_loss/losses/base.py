@@ -62,6 +62,8 @@ class TermsLoss(_Loss, ABC):
         self.weights = checked_weights(weights, self.default_weights)
         self.connectivity = connectivity
 
+    # what follows depends on the data at every step: one clean break in a compiled graph, instead of dozens
+    @torch.compiler.disable
     def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """The weighted sum of the terms, a scalar with graph."""
         wanted = {name: weight for name, weight in self.weights.items() if weight > 0}
@@ -71,6 +73,7 @@ class TermsLoss(_Loss, ABC):
             start=input.as_subclass(torch.Tensor).flatten()[:0].sum(),
         )
 
+    @torch.compiler.disable
     def terms(self, input: torch.Tensor, target: torch.Tensor) -> Any:
         """All terms, unweighted, scalars with graph: a NamedTuple."""
         return self.terms_type(**self._values(input, target, frozenset(self.terms_type._fields)))

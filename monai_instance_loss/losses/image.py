@@ -56,6 +56,8 @@ class ImageLoss(_Loss, ABC):
     def image_values(self, volume: Volume) -> torch.Tensor:
         """The loss of each sample's channel (B, C), or (B, 1) where a loss takes all classes together."""
 
+    # what follows depends on the data at every step: one clean break in a compiled graph, instead of dozens
+    @torch.compiler.disable
     def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """The loss of each sample's channel, reduced."""
         return self.on_volume(Volume(self.inputs.prepare(input, target)))

@@ -152,7 +152,7 @@ class WMHChallengeMetric(BufferedMetric):
     def _rows_of_nothing(self) -> torch.Tensor:
         return torch.zeros(0, 1, len(_NAMES))
 
-    def _compute_tensor(self, y_pred: torch.Tensor, y: Any = None, **kwargs: Any) -> torch.Tensor:
+    def _compute_tensor(self, y_pred: torch.Tensor, y: Any = None) -> torch.Tensor:
         scores = _score_cases(y_pred, y, self.spacing_mm)
         rows = [[case[name] for name in _NAMES] for case in scores]
         return torch.tensor(rows, dtype=torch.float32, device=y_pred.device).view(-1, 1, len(_NAMES))

@@ -129,7 +129,7 @@ class ComponentMetric(BufferedMetric):
         bins = () if self.volume_edges_mm3 is None else (len(self.volume_edges_mm3) + 1,)
         return torch.zeros(0, channels, *bins, 2)
 
-    def _compute_tensor(self, y_pred: torch.Tensor, y: Any = None, **kwargs: Any) -> torch.Tensor:
+    def _compute_tensor(self, y_pred: torch.Tensor, y: Any = None) -> torch.Tensor:
         pred, true = prepare_masks(y_pred, y, self.include_background, self.ignore_index)
         measured = self.spacing_mm is not None or isinstance(y, MetaTensor) or isinstance(y_pred, MetaTensor)
         spacing = None

@@ -136,11 +136,8 @@ class InstanceFROC(BufferedMetric):
             ValueError: the metric was not called before.
         """
         rows = self._rows()
-        values = [
-            [compute_froc_score(*_curve(rows, channel, part), (rate,)) for rate in self.fp_per_case]
-            for channel in range(_channels(rows))
-            for part in range(self._bins)
-        ]
+        curves = [_curve(rows, channel, part) for channel in range(_channels(rows)) for part in range(self._bins)]
+        values = [[compute_froc_score(*curve, (rate,)) for rate in self.fp_per_case] for curve in curves]
         bins = () if self.volume_edges_mm3 is None else (self._bins,)
         scores = torch.tensor(values, dtype=torch.float32, device=rows.device)
         return scores.view(_channels(rows), *bins, len(self.fp_per_case))
@@ -172,7 +169,7 @@ class InstanceFROC(BufferedMetric):
     def _rows_of_nothing(self) -> torch.Tensor:
         return torch.zeros(0, 4)
 
-    def _compute_tensor(self, y_pred: torch.Tensor, y: Any = None, **kwargs: Any) -> torch.Tensor:
+    def _compute_tensor(self, y_pred: torch.Tensor, y: Any = None) -> torch.Tensor:
         probability = _checked_probability(y_pred)
         pred, true = prepare_masks(probability >= self.threshold, y, self.include_background, self.ignore_index)
         if not self.include_background:
@@ -209,6 +206,7 @@ def froc_curve(true_scores: np.ndarray, false_scores: np.ndarray, cases: int) ->
         is no true instance.
 
     Example:
+        >>> import numpy as np
         >>> froc_curve(np.array([0.9, 0.0]), np.array([0.5]), 2)
         (array([0.5, 0. , 0. ]), array([0.5, 0.5, 0. ]))
     """

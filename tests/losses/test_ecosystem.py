@@ -1,0 +1,172 @@
+"""The instance losses where MONAI users put them: compiled, distributed, in threads, in half precision, in configs."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+import torch
+import torch.distributed as dist
+from monai.bundle import ConfigParser
+from torch.nn.parallel import DistributedDataParallel
+
+from monai_instance_loss import losses
+
+NAMES = ["InstanceLoss", "InstanceCenterLoss", "ICILoss", "SoftInstanceF1Loss", "BlobLoss", "CCLoss", "BiCCLoss"]
+
+
+def network() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return torch.nn.Conv2d(1, 1, 3, padding=1)
+
+
+def data(seed: int = 0, samples: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.rand(samples, 1, 16, 17, generator=generator)
+    return images, (torch.nn.functional.avg_pool2d(images, 3, 1, 1) > 0.6).float()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_compiles_with_the_model_in_one_break(name):
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    model, loss = network(), getattr(losses, name)(sigmoid=True)
+
+    def step(image, target):
+        return loss(2 * model(image), target)
+
+    compiled = torch.compile(step, backend="aot_eager")
+    for seed in range(3):
+        image, target = data(seed)
+        model.zero_grad()
+        value = compiled(image, target)
+        value.backward()
+        grad = model.weight.grad.clone()
+        model.zero_grad()
+        expected = step(image, target)
+        expected.backward()
+        torch.testing.assert_close(value, expected)
+        torch.testing.assert_close(grad, model.weight.grad)
+    counters = torch._dynamo.utils.counters
+    # the model on the one side, and nothing compiled again for another target
+    assert counters["stats"]["unique_graphs"] <= 2
+    assert sum(counters["graph_break"].values()) <= 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_threads_and_replicas_share_no_state(name):
+    # DataParallel runs replicas of a loss inside a model in threads
+    loss = getattr(losses, name)(sigmoid=True)
+    before = copy.deepcopy({key: value for key, value in vars(loss).items() if key != "_modules"})
+    batches = [data(seed) for seed in range(6)]
+    expected = [loss(4 * image - 2, target) for image, target in batches]
+    with ThreadPoolExecutor(4) as pool:
+        values = list(pool.map(lambda batch: loss(4 * batch[0] - 2, batch[1]), batches * 3))
+    assert all(torch.equal(value, wanted) for value, wanted in zip(values, expected * 3, strict=True))
+    after = {key: value for key, value in vars(loss).items() if key != "_modules"}
+    assert repr(before) == repr(after)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_autocast(name):
+    image, target = data()
+    model, loss = network(), getattr(losses, name)(sigmoid=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = model(image)
+        value = loss(logits, target)
+    assert logits.dtype == torch.bfloat16
+    assert value.dtype == torch.float32
+    value.backward()
+    assert model.weight.grad.isfinite().all()
+    torch.testing.assert_close(value, loss(logits.float(), target), rtol=1e-5, atol=1e-6)
+
+
+CONFIG = """
+dice:
+  _target_: monai.losses.DiceLoss
+  squared_pred: true
+focal:
+  _target_: monai.losses.DiceFocalLoss
+  sigmoid: true
+loss:
+  _target_: monai_instance_loss.losses.{name}
+  sigmoid: true
+  pixel_loss: "@focal"
+  {criterion}
+  weights: {{pixel: 0.5}}
+  target_is_instances: false
+"""
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("suffix", ["yaml", "json"])
+def test_config_round_trip(name, suffix, tmp_path):
+    criterion = "" if name == "SoftInstanceF1Loss" else 'instance_loss: "@dice"'
+    (tmp_path / "loss.yaml").write_text(CONFIG.format(name=name, criterion=criterion))
+    config = ConfigParser.load_config_file(tmp_path / "loss.yaml")
+    ConfigParser.export_config_file(config, str(tmp_path / f"again.{suffix}"), fmt=suffix)
+    image, target = data()
+    first, second = (
+        ConfigParser(ConfigParser.load_config_file(tmp_path / file)).get_parsed_content("loss")
+        for file in ("loss.yaml", f"again.{suffix}")
+    )
+    assert repr(first) == repr(second)
+    assert "DiceFocalLoss" in repr(first)
+    assert torch.equal(first(4 * image - 2, target), second(4 * image - 2, target))
+
+
+def rank_of(rank: int, init_file: str) -> dict[str, list]:
+    """Gradients of one rank; the second half of the batch, the second rank's, has no lesion."""
+    method = f"file://{init_file}"
+    dist.init_process_group("gloo", init_method=method, rank=rank, world_size=2, timeout=timedelta(seconds=60))
+    grads = {name: distributed_gradient(name, *halves()[rank]) for name in NAMES}
+    dist.barrier()
+    dist.destroy_process_group()
+    return grads
+
+
+def distributed_gradient(name: str, image: torch.Tensor, target: torch.Tensor) -> list[float]:
+    # a model that outlives its process group waits for it for ever
+    model = DistributedDataParallel(network())
+    getattr(losses, name)(sigmoid=True, **pixel(name))(2 * model(image), target).backward()
+    return model.module.weight.grad.flatten().tolist()
+
+
+def halves() -> list[tuple[torch.Tensor, torch.Tensor]]:
+    image, target = data()
+    target[2:] = 0
+    return [(image[:2], target[:2]), (image[2:], target[2:])]
+
+
+def pixel(name: str) -> dict:
+    return {"weights": {"pixel": 1}} if name == "SoftInstanceF1Loss" else {}
+
+
+def test_two_ranks_have_the_mean_gradient(tmp_path):
+    command = [sys.executable, "-W", "ignore", __file__, str(tmp_path / "init")]
+    options = {"stdout": subprocess.PIPE, "text": True, "env": {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}}
+    processes = [subprocess.Popen([*command, str(rank)], **options) for rank in range(2)]
+    try:
+        first, second = (json.loads(process.communicate(timeout=150)[0].splitlines()[-1]) for process in processes)
+    finally:
+        for process in processes:
+            process.kill()
+    assert first == second
+    for name in NAMES:
+        grads = []
+        for image, target in halves():
+            model = network()
+            getattr(losses, name)(sigmoid=True, **pixel(name))(2 * model(image), target).backward()
+            grads.append(model.weight.grad.flatten())
+        torch.testing.assert_close(torch.tensor(first[name]), (grads[0] + grads[1]) / 2, rtol=1e-5, atol=1e-7)
+        assert any(first[name])
+
+
+if __name__ == "__main__":
+    print(json.dumps(rank_of(int(sys.argv[2]), sys.argv[1])))
