@@ -8,6 +8,10 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
+
+import monai_instance_loss
+from monai_instance_loss import losses
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -21,10 +25,25 @@ def tables_module():
     return module
 
 
-@pytest.mark.parametrize("name", ["speed_cpu.json", "training.json"])
+@pytest.mark.parametrize("name", ["speed_cpu.json", "costs_cpu.json", "training.json"])
 def test_tables_are_those_of_the_stored_results(name):
     module = tables_module()
     assert module.TABLES[name](json.loads((module.RESULTS / name).read_text())) in README
+
+
+def test_the_package_docstring_has_the_table_of_every_loss():
+    module = tables_module()
+    table = module.loss_table(json.loads((module.RESULTS / "costs_cpu.json").read_text()))
+    assert table in monai_instance_loss.__doc__
+    classes = {
+        name
+        for home in (losses, losses.pixel)
+        for name in home.__all__
+        if isinstance(getattr(home, name), type) and issubclass(getattr(home, name), torch.nn.Module)
+    }
+    # bases and wrappers are no losses of their own
+    listed = classes - {"ImageLoss", "RegionLoss", "CompoundRegionLoss", "DeepSupervisionLoss"}
+    assert {name for row in module.LOSSES for name in row.names} == listed
 
 
 def test_the_python_example_runs(capsys):

@@ -39,6 +39,16 @@ def training_table(result: dict) -> str:
     return "\n".join(lines)
 
 
+def metrics_table(result: dict) -> str:
+    """Times over our panoptic quality, one row a metric."""
+    labels = [f"{case['side']}^3, {case['instances']}" for case in result["cases"]]
+    lines = ["| volume, instances | " + " | ".join(labels) + " |", "|---" * (len(labels) + 1) + "|"]
+    for name in result["cases"][0]["metrics"]:
+        cells = (f"{case['metrics'][name]['over_ours']:.1f}" for case in result["cases"])
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 class Row(NamedTuple):
     """A row of the table of losses."""
 

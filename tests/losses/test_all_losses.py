@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from monai.bundle import ConfigParser
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedTrainer
@@ -33,7 +34,8 @@ ALL = [f"monai_instance_loss.losses.{name}" for name in INSTANCE] + [
 
 
 def make(target: str, **options):
-    return ConfigParser({"loss": {"_target_": target, **options}}).get_parsed_content("loss")
+    config = yaml.safe_dump({"loss": {"_target_": target, **options}})
+    return ConfigParser(yaml.safe_load(config)).get_parsed_content("loss")
 
 
 def scene(shape):
