@@ -1,0 +1,10 @@
+"""``python -m monai_instance_loss evaluate``: from two folders of masks to the numbers of a paper."""
+
+from __future__ import annotations
+
+import sys
+
+from monai_instance_loss.evaluation.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())

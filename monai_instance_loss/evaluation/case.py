@@ -1,0 +1,228 @@
+"""The scores of one case, and what became of each of its lesions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from monai_instance_loss.evaluation.loading import Volume, check_same_grid, read_mask, read_probability
+from monai_instance_loss.evaluation.pairing import CaseFiles, Failure
+from monai_instance_loss.instances import Instances, label_instances, touching_pairs
+from monai_instance_loss.metrics.challenge import wmh_challenge_scores
+from monai_instance_loss.metrics.froc import InstanceFROC
+from monai_instance_loss.metrics.panoptic_quality import PanopticQualityMetric
+from monai_instance_loss.transforms.measuring import measure_instances
+
+__all__ = ["CaseResult", "CaseScores", "score_case", "score_masks"]
+
+
+@dataclass(frozen=True)
+class CaseScores:
+    """What a model scored on a case; NaN where there is nothing to score.
+
+    Attributes:
+        model: name of the model.
+        case: name of the case.
+        dice: Dice of all voxels, 0..1.
+        h95_mm: 95th percentile of the distances between borders, the larger of both directions, in mm.
+        avd_percent: absolute difference of the volumes in percent of the reference's.
+        recall: part of the reference's lesions that a prediction touches, 0..1; NaN without such lesions.
+        precision: part of the predicted lesions that touch one of the reference, 0..1; NaN without predicted lesions.
+        f1: their harmonic mean, 0 where only one side has lesions; NaN without any lesion.
+        pq: panoptic quality at an IoU above 0.5, 0..1; NaN without any lesion.
+        n_true: number of lesions of the reference.
+        n_pred: number of predicted lesions.
+        n_missed: lesions of the reference that no prediction touches.
+        n_false: predicted lesions that touch none of the reference.
+        volume_true_ml: volume of the reference in ml.
+        volume_pred_ml: volume of the prediction in ml, without voxels that are not scored.
+        ignored_ml: volume of the voxels that are not scored, in ml.
+    """
+
+    model: str
+    case: str
+    dice: float
+    h95_mm: float
+    avd_percent: float
+    recall: float
+    precision: float
+    f1: float
+    pq: float
+    n_true: int
+    n_pred: int
+    n_missed: int
+    n_false: int
+    volume_true_ml: float
+    volume_pred_ml: float
+    ignored_ml: float
+
+
+@dataclass
+class CaseResult:
+    """Everything that is kept of a case.
+
+    Attributes:
+        case: its name.
+        scores: those of each model that could be scored.
+        lesions: one row a lesion of either side and model, see ``score_masks``.
+        froc: the rows of ``InstanceFROC``, None without a probability map.
+        failures: what could not be scored, and why.
+    """
+
+    case: str
+    scores: list[CaseScores] = field(default_factory=list)
+    lesions: list[dict[str, Any]] = field(default_factory=list)
+    froc: NDArray[np.float32] | None = None
+    failures: list[Failure] = field(default_factory=list)
+
+
+def score_case(files: CaseFiles, ignore_label: int | None = None) -> CaseResult:
+    """Read the masks of a case and score each model; what is wrong with one model's files leaves the others alone.
+
+    Source: see ``score_masks`` and ``InstanceFROC``.
+
+    Args:
+        files: from ``pair_files``.
+        ignore_label: as in ``read_mask``, for the reference.
+
+    Example:
+        >>> missing = CaseFiles("a", Path("nowhere.nii"), {"net": Path("nowhere.nii")})
+        >>> score_case(missing).failures[0].message
+        "Expected nowhere.nii to be a readable NIfTI file, but got: [Errno 2] No such file or directory: 'nowhere.nii'"
+    """
+    result = CaseResult(files.case)
+    try:
+        reference = read_mask(files.reference, ignore_label)
+    except ValueError as error:
+        result.failures.append(Failure(files.case, None, _with_hint(str(error), files.reference, ignore_label)))
+        return result
+    for model, path in files.predictions.items():
+        try:
+            prediction = read_mask(path)
+            check_same_grid(reference, prediction)
+        except ValueError as error:
+            result.failures.append(Failure(files.case, model, str(error)))
+            continue
+        scores, lesions = score_masks(model, files.case, prediction.voxels, reference)
+        result.scores.append(scores)
+        result.lesions += lesions
+    if files.probability is not None:
+        try:
+            result.froc = _froc_rows(files.probability, reference)
+        except ValueError as error:
+            result.failures.append(Failure(files.case, next(iter(files.predictions), None), str(error)))
+    return result
+
+
+def score_masks(
+    model: str, case: str, prediction: NDArray[Any], reference: Volume
+) -> tuple[CaseScores, list[dict[str, Any]]]:
+    """Score a prediction and list all lesions of both sides.
+
+    Source: ``wmh_challenge_scores``, ``PanopticQualityMetric`` and ``measure_instances``. Lesions are connected over
+    faces, edges and corners; one of the reference is detected, and a predicted one matched, when they share a voxel.
+
+    Args:
+        model: name of the model.
+        case: name of the case.
+        prediction: (X, Y, Z), 0 and 1.
+        reference: 0, 1 and, where voxels are not scored, 2; its affine is that of both.
+
+    Returns:
+        The scores, and one row a lesion: ``model``, ``case``, ``side`` (reference or prediction), ``id`` (1.. on its
+        side, in raster order), ``status`` (detected, missed, matched or false), ``voxels``, ``volume_mm3``,
+        ``centroid_mm_x``, ``_y``, ``_z`` (right, anterior, superior), ``box_start_0`` ... ``box_stop_2`` (voxels,
+        stops exclusive), ``partners`` (ids on the other side, with spaces between) and ``overlap_voxels``.
+
+    Example:
+        >>> y = Volume(Path("y.nii"), np.array([[[1, 0, 1, 0, 0]]], np.uint8), np.diag([1.0, 1, 3, 1]))
+        >>> scores, lesions = score_masks("net", "a", np.array([[[1, 0, 0, 0, 1]]], np.uint8), y)
+        >>> scores.recall, scores.precision, scores.f1, scores.volume_true_ml
+        (0.5, 0.5, 0.5, 0.006)
+        >>> [f"{lesion['side']} {lesion['id']} {lesion['status']}" for lesion in lesions]
+        ['reference 1 detected', 'reference 2 missed', 'prediction 1 matched', 'prediction 2 false']
+    """
+    y, ignored = _as_batch(reference.voxels), _as_batch(reference.voxels == 2)
+    y_pred = _as_batch(prediction) * ~ignored
+    challenge = wmh_challenge_scores(y_pred, y, reference.spacing_mm)
+    quality = PanopticQualityMetric()
+    # not `aggregate`, which would wait for the other ranks
+    (pq,) = quality.scores(quality(y_pred, y == 1))
+    true, pred = label_instances(y == 1), label_instances(y_pred)
+    pairs = torch.stack(touching_pairs(true.labels, pred.labels)).T.tolist()
+    found = _lesions(true, reference, "reference", ("detected", "missed"), pairs)
+    made = _lesions(pred, reference, "prediction", ("matched", "false"), [(j, i, n) for i, j, n in pairs])
+    n_missed, n_false = (sum(row["status"] == word for row in found + made) for word in ("missed", "false"))
+    voxel_ml = reference.voxel_mm3 / 1000
+    scores = CaseScores(
+        model=model,
+        case=case,
+        dice=challenge["dsc"],
+        h95_mm=challenge["h95"],
+        avd_percent=challenge["avd"],
+        # the challenge gives 1 where there is nothing to find, which would reward cases without a lesion
+        recall=challenge["recall"] if true.count else math.nan,
+        precision=(pred.count - n_false) / pred.count if pred.count else math.nan,
+        f1=challenge["f1"] if true.count or pred.count else math.nan,
+        pq=float(pq),
+        n_true=true.count,
+        n_pred=pred.count,
+        n_missed=n_missed,
+        n_false=n_false,
+        volume_true_ml=int((y == 1).sum()) * voxel_ml,
+        volume_pred_ml=int(y_pred.sum()) * voxel_ml,
+        ignored_ml=int(ignored.sum()) * voxel_ml,
+    )
+    return scores, [{"model": model, "case": case, **row} for row in found + made]
+
+
+def _as_batch(voxels: NDArray[Any]) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(voxels))[None, None]
+
+
+def _lesions(
+    instances: Instances, grid: Volume, side: str, words: tuple[str, str], pairs: list[Any]
+) -> list[dict[str, Any]]:
+    """Rows of one side; ``pairs`` are (id on this side, id on the other, voxels they share)."""
+    partners: dict[int, list[int]] = {}
+    shared: dict[int, int] = {}
+    for own, other, voxels in pairs:
+        partners.setdefault(own, []).append(other)
+        shared[own] = shared.get(own, 0) + voxels
+    rows = []
+    for measured in measure_instances(instances, affine=grid.affine):
+        own = int(measured["id"])
+        places = [f"centroid_mm_{axis}" for axis in "xyz"]
+        places += [f"box_{end}_{axis}" for end in ("start", "stop") for axis in range(3)]
+        rows.append(
+            {
+                "side": side,
+                "id": own,
+                "status": words[0] if own in partners else words[1],
+                **{name: measured[name] for name in ("voxels", "volume_mm3", *places)},
+                "partners": " ".join(map(str, sorted(partners.get(own, [])))),
+                "overlap_voxels": shared.get(own, 0),
+            }
+        )
+    return rows
+
+
+def _froc_rows(path: Path, reference: Volume) -> NDArray[np.float32]:
+    probability = read_probability(path)
+    check_same_grid(reference, probability)
+    froc = InstanceFROC(ignore_index=2)
+    rows: NDArray[np.float32] = froc(_as_batch(probability.voxels), _as_batch(reference.voxels)).numpy()
+    return rows
+
+
+def _with_hint(message: str, reference: Path, ignore_label: int | None) -> str:
+    twos = [f"{reference} to hold 0 and 1 only, but got {two} at" for two in ("2", "2.0")]
+    if ignore_label is None and any(start in message for start in twos):
+        return f"{message} Where 2 is other pathology, as in the WMH Challenge, add --ignore-label 2."
+    return message

@@ -1,0 +1,242 @@
+"""The evaluation from folders to files: pair, score, summarise, draw, write."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from monai_instance_loss.evaluation.case import CaseResult, CaseScores
+from monai_instance_loss.evaluation.figures import agreement_figure, froc_figure, sensitivity_figure
+from monai_instance_loss.evaluation.key_images import key_image, worst_cases
+from monai_instance_loss.evaluation.pairing import CaseFiles, Failure, pair_files
+from monai_instance_loss.evaluation.report import Picture, render_report
+from monai_instance_loss.evaluation.running import Ranks, available_workers, joined_ranks, run_cases
+from monai_instance_loss.evaluation.statistics import LEVEL, RESAMPLES
+from monai_instance_loss.evaluation.summary import compare_models, froc_of, summarise_model
+from monai_instance_loss.evaluation.tables import check_writable, to_csv, to_json, write_files
+from monai_instance_loss.metrics.strata import checked_edges
+
+__all__ = ["Options", "evaluate"]
+
+_LESION_COLUMNS = (
+    "model", "case", "side", "id", "status", "voxels", "volume_mm3",
+    "centroid_mm_x", "centroid_mm_y", "centroid_mm_z",
+    "box_start_0", "box_start_1", "box_start_2", "box_stop_0", "box_stop_1", "box_stop_2",
+    "partners", "overlap_voxels",
+)  # fmt: skip
+_PACKAGES = ("monai_instance_loss", "monai", "torch", "numpy", "scipy", "nibabel", "connected-components-3d")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to evaluate and how; ``python -m monai_instance_loss evaluate --help`` says more on each.
+
+    Attributes:
+        reference_dir: folder of the reference.
+        models: folder of each model by its name; the others are compared with the first.
+        out_dir: folder of the results.
+        image_dir: folder of scans.
+        probability_dir: folder of probability maps of the first model.
+        ignore_label: value in the reference of voxels that are not scored.
+        edges_mm3: lesion volumes between strata.
+        workers: number of processes, None for one a core.
+        seed: of the bootstrap.
+        command: the command line, to be written down.
+    """
+
+    reference_dir: Path
+    models: Mapping[str, Path]
+    out_dir: Path
+    image_dir: Path | None = None
+    probability_dir: Path | None = None
+    ignore_label: int | None = None
+    edges_mm3: Sequence[float] = (10.0, 30.0, 100.0, 300.0, 1000.0)
+    workers: int | None = None
+    seed: int = 0
+    command: str = ""
+
+
+def evaluate(options: Options) -> int:
+    """Score all pairs and write ``cases.csv``, ``lesions.csv``, ``summary.json`` and ``report.html``.
+
+    Source: ours. Under ``torchrun`` each rank scores its part, and rank 0 writes.
+
+    Returns:
+        0 where all pairs were scored, 1 where some were not, which only rank 0 says. Where none was, nothing is
+        written.
+
+    Raises:
+        OSError: a folder is missing or cannot be written to.
+        ValueError: the folders do not fit, or an option is out of range.
+        RuntimeError: a worker process was killed.
+
+    Example:
+        >>> evaluate(Options(Path("nowhere"), {"net": Path("nowhere")}, Path("/dev/null/out")))
+        Traceback (most recent call last):
+        FileNotFoundError: Expected an existing folder, but got nowhere.
+    """
+    with joined_ranks() as ranks:
+        cases, unpaired = _prepare(options, ranks)
+        workers = options.workers or available_workers()
+        own = run_cases(ranks.own(cases), options.ignore_label, workers, progress=ranks.rank == 0)
+        results = ranks.gather(own)
+    if ranks.rank != 0:
+        # torchrun would stop rank 0 at its work if another one ended with an error
+        return 0
+    failures = unpaired + [failure for result in results for failure in result.failures]
+    _report_failures(failures)
+    if not any(result.scores for result in results):
+        print(f"error: no pair could be scored; nothing was written to {options.out_dir}.", file=sys.stderr)
+    else:
+        _write(options, cases, results, failures)
+    return int(bool(failures))
+
+
+def _prepare(options: Options, ranks: Ranks) -> tuple[list[CaseFiles], list[Failure]]:
+    """Checks and pairs of rank 0, for all ranks; an error ends all of them, and rank 0 says which."""
+    outcome: Any = None
+    if ranks.rank == 0:
+        try:
+            checked_edges(options.edges_mm3)
+            paired = pair_files(options.reference_dir, options.models, options.probability_dir, options.image_dir)
+            check_writable(options.out_dir)
+            outcome = paired
+        except (OSError, ValueError) as error:
+            outcome = error
+    outcome = ranks.share(outcome)
+    if isinstance(outcome, Exception):
+        raise outcome if ranks.rank == 0 else SystemExit(2)
+    cases, failures = outcome
+    return cases, failures
+
+
+def _report_failures(failures: Sequence[Failure]) -> None:
+    for failure in failures:
+        model = f" ({failure.model})" if failure.model else ""
+        print(f"NOT SCORED {failure.case}{model}: {failure.message}", file=sys.stderr)
+
+
+def _write(
+    options: Options, cases: Sequence[CaseFiles], results: Sequence[CaseResult], failures: Sequence[Failure]
+) -> None:
+    scores = {
+        model: [row for result in results for row in result.scores if row.model == model] for model in options.models
+    }
+    lesions = [row for result in results for row in result.lesions]
+    summary = _summary(options, len(cases), results, scores, lesions, failures)
+    charts = _charts(options, scores, summary)
+    pictures = _key_images(options, {case.case: case for case in cases}, scores)
+    write_files(
+        options.out_dir,
+        {
+            "cases.csv": to_csv(
+                [column.name for column in fields(CaseScores)],
+                (asdict(row) for result in results for row in result.scores),
+            ),
+            "lesions.csv": to_csv(_LESION_COLUMNS, lesions),
+            "summary.json": to_json(summary),
+            "report.html": render_report(summary, charts, pictures),
+        },
+    )
+    for model, rows in scores.items():
+        mean = summary["models"][model]["scores"]
+        shown = ", ".join(
+            f"{name} {mean[field]['mean']:.3f}" for name, field in (("Dice", "dice"), ("lesion F1", "f1"))
+        )
+        print(f"{model}: {len(rows)} cases, {shown}")
+    print(f"wrote {options.out_dir}/report.html, cases.csv, lesions.csv and summary.json")
+
+
+def _summary(
+    options: Options,
+    n_cases: int,
+    results: Sequence[CaseResult],
+    scores: Mapping[str, Sequence[CaseScores]],
+    lesions: Sequence[Mapping[str, Any]],
+    failures: Sequence[Failure],
+) -> dict[str, Any]:
+    first, *others = options.models
+    return {
+        "command": options.command,
+        "finished": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "versions": {"python": platform.python_version()}
+        | {package: importlib.metadata.version(package) for package in _PACKAGES},
+        "settings": {
+            "ignore_label": options.ignore_label,
+            "seed": options.seed,
+            "bootstrap_resamples": RESAMPLES,
+            "interval_level": LEVEL,
+            "strata_mm3": list(options.edges_mm3),
+            "connectivity": "faces, edges and corners (26 neighbours)",
+        },
+        "pairs": {
+            "cases": n_cases,
+            "scored": {model: len(rows) for model, rows in scores.items()},
+            "failed": len(failures),
+        },
+        "failures": [asdict(failure) for failure in failures],
+        "models": {
+            model: summarise_model(
+                rows, (row for row in lesions if row["model"] == model), options.edges_mm3, options.seed
+            )
+            for model, rows in scores.items()
+        },
+        "froc": froc_of(results),
+        "comparisons": [
+            {"model": other, "against": first, **compare_models(scores[first], scores[other], options.seed)}
+            for other in others
+        ],
+    }
+
+
+def _charts(options: Options, scores: Mapping[str, Sequence[CaseScores]], summary: Mapping[str, Any]) -> list[Picture]:
+    models = summary["models"]
+    charts = [
+        Picture(
+            sensitivity_figure({name: model["strata"] for name, model in models.items()}),
+            "Sensitivity to lesions against their volume",
+            "Each point is a stratum of volume (grey lines), at the geometric mean of its lesions; n is their number, "
+            f"for {next(iter(models))}. Bars and bands are Wilson's 95 % intervals.",
+        ),
+        Picture(
+            agreement_figure(scores, {name: model["agreement"] for name, model in models.items()}),
+            "Bland-Altman plots of the number of lesions and of their volume",
+            "Each point is a case. Solid line: bias; dashed lines: 95 % limits of agreement (bias +- 1.96 SD). Above 0 "
+            "the prediction has more.",
+        ),
+    ]
+    if summary["froc"] is not None:
+        first = next(iter(models))
+        lesions, cases = models[first]["lesions"], models[first]["cases"]
+        same_cases = cases == summary["froc"]["cases"]
+        point = (lesions["n_false"] / cases, lesions["sensitivity"]["value"]) if same_cases else None
+        charts.append(
+            Picture(
+                froc_figure(first, summary["froc"], point),
+                "FROC curve",
+                f"Of {summary['froc']['cases']} cases with a probability map. Candidates are components of "
+                f"probabilities of {summary['froc']['threshold']:g} or more; the axis is logarithmic from 0.125 on.",
+            )
+        )
+    return charts
+
+
+def _key_images(
+    options: Options, files: Mapping[str, CaseFiles], scores: Mapping[str, Sequence[CaseScores]]
+) -> list[Picture]:
+    first = next(iter(options.models))
+    pictures = []
+    for case in worst_cases(scores[first]):
+        figure, remark = key_image(files[case.case], first, options.ignore_label)
+        errors = (
+            f"{case.n_missed} of {case.n_true} lesions missed, {case.n_false} of {case.n_pred} predicted ones false"
+        )
+        caption = f"{case.case}, {first}: lesion F1 {case.f1:.3f}; {errors}. {remark}".strip()
+        pictures.append(Picture(figure, f"Key image of case {case.case}: {errors}", caption))
+    return pictures

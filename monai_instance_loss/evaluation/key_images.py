@@ -1,0 +1,79 @@
+"""A picture of each of the worst cases, with missed and false lesions marked. Needs matplotlib and pytorch-ignite."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+
+from monai_instance_loss.evaluation.case import CaseScores
+from monai_instance_loss.evaluation.loading import Volume, check_same_grid, read_mask, read_volume
+from monai_instance_loss.evaluation.pairing import CaseFiles
+from monai_instance_loss.handlers.figure import draw_lesions
+from monai_instance_loss.handlers.lesion_slice import most_informative_slice
+
+__all__ = ["key_image", "worst_cases"]
+
+
+def worst_cases(scores: Sequence[CaseScores], count: int = 6) -> list[CaseScores]:
+    """The cases with the lowest lesion F1, of equals the one with most missed and false lesions; none without any.
+
+    Source: ours.
+
+    Args:
+        scores: of one model.
+        count: how many at most.
+
+    Example:
+        >>> worst_cases([])
+        []
+    """
+    wrong = [case for case in scores if case.n_missed or case.n_false]
+    return sorted(wrong, key=lambda case: (case.f1, -case.n_missed - case.n_false, case.case))[:count]
+
+
+def key_image(files: CaseFiles, model: str, ignore_label: int | None = None) -> tuple[Any, str]:
+    """Draw the slice with most missed and false lesions.
+
+    Source: ``most_informative_slice`` and ``draw_lesions``.
+
+    Args:
+        files: of a case that was scored.
+        model: whose prediction to draw.
+        ignore_label: as in ``score_case``.
+
+    Returns:
+        A ``matplotlib.figure.Figure``, and a remark where the scan could not be drawn, else an empty text.
+
+    Raises:
+        ValueError: a mask cannot be read any more.
+    """
+    reference, prediction = read_mask(files.reference, ignore_label), read_mask(files.predictions[model])
+    image, remark = _image_of(files, reference)
+    affine = torch.from_numpy(reference.affine)
+    scan, y_pred, y = (
+        MetaTensor(torch.from_numpy(np.ascontiguousarray(voxels))[None], affine=affine)
+        for voxels in (image, prediction.voxels, reference.voxels)
+    )
+    figure = draw_lesions([most_informative_slice(files.case, scan, y_pred, y, ignore_index=2)])
+    title = figure.axes[0].get_title()
+    if files.image is None or "FLAIR" not in files.image.name.upper():
+        # the drawing was made for the challenge, and calls every scan a FLAIR
+        figure.axes[0].set_title(title.replace("FLAIR, axial", "axial"), fontsize=9)
+    return figure, remark
+
+
+def _image_of(files: CaseFiles, reference: Volume) -> tuple[Any, str]:
+    black = np.zeros(reference.shape, np.float32)
+    if files.image is None:
+        return black, "No scan was given, or not one for this case (--image)."
+    try:
+        image = read_volume(files.image)
+        check_same_grid(reference, image)
+    except ValueError as error:
+        return black, f"The scan is not drawn. {error}"
+    voxels = image.voxels.astype(np.float32)
+    return np.nan_to_num(voxels, nan=0.0, posinf=0.0, neginf=0.0), ""
