@@ -25,7 +25,7 @@ def tables_module():
     return module
 
 
-@pytest.mark.parametrize("name", ["speed_cpu.json", "costs_cpu.json", "training.json"])
+@pytest.mark.parametrize("name", ["speed_cpu.json", "costs_cpu.json", "metrics_cpu.json", "training.json"])
 def test_tables_are_those_of_the_stored_results(name):
     module = tables_module()
     assert module.TABLES[name](json.loads((module.RESULTS / name).read_text())) in README

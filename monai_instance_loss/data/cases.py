@@ -59,10 +59,10 @@ def find_wmh_cases(root: str | os.PathLike[str], *, labelled: bool = True) -> li
     if not found:
         raise FileNotFoundError(f"Expected `root` to hold cases ({wanted}), but got none in {folder}.")
     cases = [_read_case(folder, path, labelled) for path in found]
-    return sorted(cases, key=lambda case: _natural_key(case["case"]))
+    return sorted(cases, key=lambda case: natural_key(case["case"]))
 
 
-def _natural_key(name: str) -> list[tuple[int, str]]:
+def natural_key(name: str) -> list[tuple[int, str]]:
     parts = re.split(r"(\d+)", name)
     return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
@@ -76,7 +76,7 @@ def _read_case(root: Path, case: Path, labelled: bool) -> dict[str, str]:
             raise FileNotFoundError(f"Expected the case {case} to have {path}, but got no such file.")
     reference = _read_header(files["flair"])
     for path in list(files.values())[1:]:
-        _check_same_grid(files["flair"], reference, path, _read_header(path))
+        check_same_grid(files["flair"], reference, path, _read_header(path))
     name = case.relative_to(root).as_posix()
     name = root.resolve().name if name == "." else name
     return {"case": name} | {key: str(path) for key, path in files.items()}
@@ -92,7 +92,7 @@ def _read_header(path: Path) -> Any:
     return image
 
 
-def _check_same_grid(path_a: Path, image_a: Any, path_b: Path, image_b: Any) -> None:
+def check_same_grid(path_a: Path, image_a: Any, path_b: Path, image_b: Any) -> None:
     same = tuple(image_a.shape) == tuple(image_b.shape)
     if same:
         corners = np.array([(*c, 1) for c in product(*[(0, n - 1) for n in image_a.shape])], dtype=np.float64)

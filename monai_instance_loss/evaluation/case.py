@@ -19,7 +19,9 @@ from monai_instance_loss.metrics.froc import InstanceFROC
 from monai_instance_loss.metrics.panoptic_quality import PanopticQualityMetric
 from monai_instance_loss.transforms.measuring import measure_instances
 
-__all__ = ["CaseResult", "CaseScores", "score_case", "score_masks"]
+__all__ = ["CaseResult", "CaseScores", "lesion_rows", "score_case", "score_masks"]
+
+Affine = NDArray[Any] | torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -155,10 +157,8 @@ def score_masks(
     # not `aggregate`, which would wait for the other ranks
     (pq,) = quality.scores(quality(y_pred, y == 1))
     true, pred = label_instances(y == 1), label_instances(y_pred)
-    pairs = torch.stack(touching_pairs(true.labels, pred.labels)).T.tolist()
-    found = _lesions(true, reference, "reference", ("detected", "missed"), pairs)
-    made = _lesions(pred, reference, "prediction", ("matched", "false"), [(j, i, n) for i, j, n in pairs])
-    n_missed, n_false = (sum(row["status"] == word for row in found + made) for word in ("missed", "false"))
+    lesions = lesion_rows(true, pred, reference.affine)
+    n_missed, n_false = (sum(row["status"] == word for row in lesions) for word in ("missed", "false"))
     voxel_ml = reference.voxel_mm3 / 1000
     scores = CaseScores(
         model=model,
@@ -179,7 +179,23 @@ def score_masks(
         volume_pred_ml=int(y_pred.sum()) * voxel_ml,
         ignored_ml=int(ignored.sum()) * voxel_ml,
     )
-    return scores, [{"model": model, "case": case, **row} for row in found + made]
+    return scores, [{"model": model, "case": case, **row} for row in lesions]
+
+
+def lesion_rows(true: Instances, pred: Instances, affine: Affine | None = None) -> list[dict[str, Any]]:
+    """One row a lesion of either side of a case, the true ones first; see ``score_masks``.
+
+    Without ``affine`` there are no ``volume_mm3`` and ``centroid_mm_x`` ...; in 2D, ``area_mm2`` and two axes.
+
+    Example:
+        >>> mask = torch.tensor([[[[1, 0, 0, 1]]]])
+        >>> rows = lesion_rows(label_instances(mask), label_instances(mask * torch.tensor([1, 1, 0, 0])))
+        >>> [(row["side"], row["status"]) for row in rows]
+        [('reference', 'detected'), ('reference', 'missed'), ('prediction', 'matched')]
+    """
+    pairs = torch.stack(touching_pairs(true.labels, pred.labels)).T.tolist()
+    found = _lesions(true, affine, "reference", ("detected", "missed"), pairs)
+    return found + _lesions(pred, affine, "prediction", ("matched", "false"), [(j, i, n) for i, j, n in pairs])
 
 
 def _as_batch(voxels: NDArray[Any]) -> torch.Tensor:
@@ -187,7 +203,7 @@ def _as_batch(voxels: NDArray[Any]) -> torch.Tensor:
 
 
 def _lesions(
-    instances: Instances, grid: Volume, side: str, words: tuple[str, str], pairs: list[Any]
+    instances: Instances, affine: Affine | None, side: str, words: tuple[str, str], pairs: list[Any]
 ) -> list[dict[str, Any]]:
     """Rows of one side; ``pairs`` are (id on this side, id on the other, voxels they share)."""
     partners: dict[int, list[int]] = {}
@@ -196,16 +212,16 @@ def _lesions(
         partners.setdefault(own, []).append(other)
         shared[own] = shared.get(own, 0) + voxels
     rows = []
-    for measured in measure_instances(instances, affine=grid.affine):
+    places = ["volume_mm3", "area_mm2", *(f"centroid_mm_{axis}" for axis in "xyz")]
+    places += [f"box_{end}_{axis}" for end in ("start", "stop") for axis in range(3)]
+    for measured in measure_instances(instances, affine=affine):
         own = int(measured["id"])
-        places = [f"centroid_mm_{axis}" for axis in "xyz"]
-        places += [f"box_{end}_{axis}" for end in ("start", "stop") for axis in range(3)]
         rows.append(
             {
                 "side": side,
                 "id": own,
                 "status": words[0] if own in partners else words[1],
-                **{name: measured[name] for name in ("voxels", "volume_mm3", *places)},
+                **{name: measured[name] for name in ("voxels", *places) if name in measured},
                 "partners": " ".join(map(str, sorted(partners.get(own, [])))),
                 "overlap_voxels": shared.get(own, 0),
             }

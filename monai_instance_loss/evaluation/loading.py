@@ -18,7 +18,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
-from monai_instance_loss.data.cases import _check_same_grid
+from monai_instance_loss.data.cases import check_same_grid as check_headers_agree
 
 __all__ = ["Volume", "check_same_grid", "read_mask", "read_probability", "read_volume"]
 
@@ -168,7 +168,7 @@ def check_same_grid(first: Volume, second: Volume) -> None:
         raise ValueError(
             f"Expected {second.path} to have the shape of {first.path}, {first.shape}, but got {second.shape}."
         )
-    _check_same_grid(first.path, first, second.path, second)
+    check_headers_agree(first.path, first, second.path, second)
 
 
 def _check_voxel_size(volume: Volume, header: Any) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from monai_instance_loss.data.cases import _natural_key as natural_key
+from monai_instance_loss.data.cases import natural_key
 
 __all__ = ["CaseFiles", "Failure", "pair_files"]
 

@@ -44,7 +44,8 @@ def metrics_table(result: dict) -> str:
     labels = [f"{case['side']}^3, {case['instances']}" for case in result["cases"]]
     lines = ["| volume, instances | " + " | ".join(labels) + " |", "|---" * (len(labels) + 1) + "|"]
     for name in result["cases"][0]["metrics"]:
-        cells = (f"{case['metrics'][name]['over_ours']:.1f}" for case in result["cases"])
+        rows = (case["metrics"][name] for case in result["cases"])
+        cells = ("out of memory" if row is None else f"{row['over_ours']:.1f}" for row in rows)
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -130,7 +131,12 @@ def loss_table(result: dict) -> str:
     return "\n".join(lines)
 
 
-TABLES = {"costs_cpu.json": loss_table, "speed_cpu.json": speed_table, "training.json": training_table}
+TABLES = {
+    "costs_cpu.json": loss_table,
+    "metrics_cpu.json": metrics_table,
+    "speed_cpu.json": speed_table,
+    "training.json": training_table,
+}
 
 
 def main() -> None:

@@ -9,15 +9,38 @@ from ignite.engine import Engine
 from monai.bundle import ConfigParser
 from monai.engines import SupervisedEvaluator
 from monai.handlers import IgniteMetricHandler, MetricsSaver, from_engine
+from monai.metrics import DiceMetric
 from monai.transforms import AsDiscreted
 
-from monai_instance_loss.handlers import FalseInstances, InstanceF1, MissedInstances
+from monai_instance_loss import metrics
+from monai_instance_loss.handlers import (
+    ComponentScore,
+    FalseInstances,
+    InstanceConfusionMatrix,
+    InstanceDice,
+    InstanceF1,
+    InstanceFROC,
+    InstanceIoU,
+    MissedInstances,
+    PanopticQuality,
+    WMHChallenge,
+)
 from monai_instance_loss.metrics import FalseInstancesMetric, InstanceF1Metric, MissedInstancesMetric
 
-PAIRS = [
+COUNTS = [
     (InstanceF1, InstanceF1Metric),
     (MissedInstances, MissedInstancesMetric),
     (FalseInstances, FalseInstancesMetric),
+]
+PAIRS = [
+    *COUNTS,
+    (InstanceConfusionMatrix, metrics.InstanceConfusionMatrixMetric),
+    (InstanceDice, metrics.InstanceDiceMetric),
+    (InstanceIoU, metrics.InstanceIoUMetric),
+    (PanopticQuality, metrics.PanopticQualityMetric),
+    (ComponentScore, metrics.ComponentMetric),
+    (InstanceFROC, metrics.InstanceFROC),
+    (WMHChallenge, metrics.WMHChallengeMetric),
 ]
 # lesions at 0, 2, 4 and predictions at 0-2, 6; then nothing; then a lesion at 0 and a prediction on it
 Y = torch.tensor([[1, 0, 1, 0, 1, 0, 0], [0] * 7, [1, 0, 0, 0, 0, 0, 0]]).view(3, 1, 1, 7).float()
@@ -40,7 +63,7 @@ def test_handler_misses_no_option(handler, metric):
     assert issubclass(handler, IgniteMetricHandler)
 
 
-@pytest.mark.parametrize(("handler", "metric"), PAIRS)
+@pytest.mark.parametrize(("handler", "metric"), COUNTS)
 def test_every_option_reaches_the_metric(handler, metric):
     options = {"include_background": False, "reduction": "pooled", "get_not_nans": True}
     options |= {"connectivity": 1, "ignore_index": 7}
@@ -71,6 +94,50 @@ def test_hand_derived_values_over_iterations(handler, expected):
     engine = run(handler, [(Y_PRED[:2], Y[:2]), (list(Y_PRED[2:]), list(Y[2:]))])
     assert isinstance(engine.state.metrics["metric"], float)
     assert engine.state.metrics["metric"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("handler", "expected"),
+    [
+        # missed 1, 0, 0; F1 4/7, nothing, 1
+        (InstanceConfusionMatrix(metric_name=["fn", "f1"]), {"lesion_fn": 1 / 3, "lesion_f1": 11 / 14}),
+        (PanopticQuality(metric_name=["rq", "sq"], reduction="sum"), {"lesion_rq": 1.0, "lesion_sq": 1.0}),
+    ],
+)
+def test_several_scores_have_a_name_each(handler, expected):
+    engine = Engine(lambda engine, batch: batch)
+    handler.attach(engine, "lesion")
+    state = engine.run([(Y_PRED[:2], Y[:2]), (Y_PRED[2:], Y[2:])])
+    assert state.metrics == pytest.approx(expected)
+    assert all(isinstance(value, float) for value in state.metrics.values())
+    assert {name: details.shape for name, details in state.metric_details.items()} == dict.fromkeys(expected, (3, 1))
+
+
+def test_the_challenge_has_five_scores_of_each_case():
+    mask = torch.zeros(2, 1, 6, 6, 6)
+    mask[:, 0, 2:4, 2:4, 2:4] = 1
+    # the second case lacks half of its lesion: Dice 2/3, volumes 50 percent apart
+    y_pred = mask.clone()
+    y_pred[1, 0, 2] = 0
+    engine = run(WMHChallenge(spacing_mm=(1, 1, 3)), [(y_pred, mask)])
+    scores = engine.state.metrics
+    assert set(scores) == {f"metric_{name}" for name in ("dsc", "h95", "avd", "recall", "f1")}
+    assert scores["metric_dsc"] == pytest.approx((1 + 2 / 3) / 2)
+    assert scores["metric_avd"] == pytest.approx(25)
+    torch.testing.assert_close(engine.state.metric_details["metric_dsc"], torch.tensor([[1.0], [2 / 3]]))
+
+
+def test_cells_and_curves():
+    # cells of the three lesions: Dice 2/3 (one too many), 1 and 0, and 1 in the case of one lesion
+    engine = run(ComponentScore(DiceMetric(), reduction="mean"), [(Y_PRED, Y)])
+    details = engine.state.metric_details["metric"]
+    assert details.shape == (3, 1)
+    assert details[2] == 1
+    assert details[1].isnan()
+    engine = run(InstanceFROC(threshold=0.5), [(0.9 * Y_PRED, Y)])
+    # all scores are the same: a line from 0 to 3 of 4 lesions at 1 false positive in 3 cases, flat from there
+    # at 1/8 and 1/4 of one: 3/4 * 3/8 and 3/4 * 3/4, and 3/4 at the other five
+    assert engine.state.metrics["metric"] == pytest.approx(0.75 * (3 / 8 + 3 / 4 + 5) / 7)
 
 
 def test_a_new_run_starts_afresh():
