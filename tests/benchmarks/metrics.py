@@ -19,7 +19,6 @@ from pathlib import Path
 
 import torch
 from monai.metrics import PanopticQualityMetric as MonaiPanopticQuality
-from panoptica import ConnectedComponentsInstanceApproximator, InputType, NaiveThresholdMatching, Panoptica_Evaluator
 
 from monai_instance_loss import label_instances
 from monai_instance_loss.metrics import InstanceF1Metric, PanopticQualityMetric
@@ -41,6 +40,14 @@ def masks(side: int, count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]
 
 def contenders(pred: torch.Tensor, true: torch.Tensor) -> dict[str, Callable[[], object]]:
     """Name to a call that scores the volume. Ours and panoptica's label it; MONAI's is given the labels for nothing."""
+    # a peer to measure against, and no dependency of the tests, which import this file
+    from panoptica import (
+        ConnectedComponentsInstanceApproximator,
+        InputType,
+        NaiveThresholdMatching,
+        Panoptica_Evaluator,
+    )
+
     pred_map, true_map = label_instances(pred), label_instances(true)
     with_class = [torch.cat([side.labels, (side.labels > 0).int()], 1) for side in (pred_map, true_map)]
     arrays = [side[0, 0].numpy().astype("uint8") for side in (pred, true)]
