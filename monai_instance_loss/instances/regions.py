@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 __all__ = [
@@ -173,21 +174,12 @@ def weighted_mean(weighted: torch.Tensor, weights: torch.Tensor) -> torch.Tensor
 
 
 def positions(mask: torch.Tensor) -> torch.Tensor:
-    """Flat positions int64 (V,) of the True voxels of a bool mask, in raster order.
-
-    Looks at eight voxels at a time: foreground is sparse, and ``nonzero`` on every voxel costs more than the rest of a
-    loss.
-    """
-    flat = mask.reshape(-1).contiguous()
-    if flat.storage_offset() % 8 or flat.numel() == 0:
-        # a view that starts between two words, or that has no stride of its own
-        flat = flat.clone(memory_format=torch.contiguous_format)
-    whole = flat.numel() // 8 * 8
-    words = flat[:whole].view(torch.int64).nonzero()
-    candidates = (words * 8 + torch.arange(8, device=flat.device)).reshape(-1)
-    tail = torch.arange(whole, flat.numel(), device=flat.device)
-    candidates = torch.cat([candidates, tail])
-    return candidates[flat[candidates]]
+    """Flat positions int64 (V,) of the True voxels of a bool mask, in raster order."""
+    flat = mask.reshape(-1)
+    if flat.device.type != "cpu":
+        return flat.nonzero().squeeze(1)
+    # several times faster than torch's on the CPU
+    return torch.from_numpy(np.flatnonzero(flat.numpy()))
 
 
 def count_voxels(mask: torch.Tensor) -> torch.Tensor:

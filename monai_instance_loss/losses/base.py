@@ -10,17 +10,16 @@ from typing import Any, ClassVar
 import torch
 from torch.nn.modules.loss import _Loss
 
-from monai_instance_loss.instances import label_instances
 from monai_instance_loss.instances.labelling import resolve_connectivity
 from monai_instance_loss.losses.image import ImageLoss
-from monai_instance_loss.losses.inputs import InputOptions
-from monai_instance_loss.losses.options import checked_weights
+from monai_instance_loss.losses.inputs import InputOptions, Prepared
+from monai_instance_loss.losses.options import checked_fraction, checked_size, checked_weights
 from monai_instance_loss.losses.overlap import Overlap
 from monai_instance_loss.losses.pixel import default_pixel_loss
 from monai_instance_loss.losses.reduction import Averaging
 from monai_instance_loss.losses.volume import Volume
 
-__all__ = ["TermsLoss"]
+__all__ = ["OverlapLoss", "TermsLoss"]
 
 
 class TermsLoss(_Loss, ABC):
@@ -68,10 +67,9 @@ class TermsLoss(_Loss, ABC):
         """The weighted sum of the terms, a scalar with graph."""
         wanted = {name: weight for name, weight in self.weights.items() if weight > 0}
         values = self._values(input, target, frozenset(wanted))
-        return sum(
-            (weight * values[name] for name, weight in wanted.items()),
-            start=input.as_subclass(torch.Tensor).flatten()[:0].sum(),
-        )
+        if not wanted:
+            return self.inputs.prepare(input, target).probability.zero()
+        return torch.stack([weight * values[name] for name, weight in wanted.items()]).sum()
 
     @torch.compiler.disable
     def terms(self, input: torch.Tensor, target: torch.Tensor) -> Any:
@@ -94,7 +92,7 @@ class TermsLoss(_Loss, ABC):
         resolve_connectivity(self.connectivity, input.ndim - 2)
         if input.numel() == 0:
             return dict.fromkeys(wanted, prepared.probability.zero())
-        volume = Volume(prepared)
+        volume = self._volume(prepared, wanted)
         values = {}
         if "pixel" in wanted:
             values["pixel"] = self._pixel(input, target, volume)
@@ -116,13 +114,36 @@ class TermsLoss(_Loss, ABC):
             )
         return value.as_subclass(torch.Tensor).reshape(())
 
-    def _overlap(self, volume: Volume, threshold: float, min_instance_size: int = 0) -> Overlap:
-        prepared = volume.prepared
-        pred = prepared.predicted(threshold)
+    def _volume(self, prepared: Prepared, wanted: frozenset[str]) -> Volume:
+        return Volume(prepared)
+
+
+class OverlapLoss(TermsLoss):
+    """A ``TermsLoss`` whose instance terms are functions of an ``Overlap``.
+
+    Source: ours. Differentiable in ``input``.
+
+    Args:
+        args: as in ``TermsLoss``.
+        threshold: predicted instances are components of p >= ``threshold``; in (0, 1).
+        min_instance_size: instances of this many voxels or fewer are not scored, on both sides; they still touch.
+
+    Raises:
+        ValueError: ``threshold`` is outside (0, 1), ``min_instance_size`` negative; as in ``TermsLoss``.
+    """
+
+    def __init__(self, *args: Any, threshold: float, min_instance_size: int) -> None:
+        super().__init__(*args)
+        self.threshold = checked_fraction("threshold", threshold)
+        self.min_instance_size = checked_size("min_instance_size", min_instance_size)
+
+    def _volume(self, prepared: Prepared, wanted: frozenset[str]) -> Volume:
+        return Volume(prepared, self.threshold if wanted - {"pixel"} else None)
+
+    def _overlap(self, volume: Volume) -> Overlap:
         return Overlap(
-            self.inputs.label_target(prepared, self.connectivity),
-            label_instances(pred, self.connectivity),
-            pred | prepared.target,
+            self.inputs.label_target(volume.prepared, self.connectivity),
+            volume.label_predicted(self.connectivity),
             volume,
-            min_instance_size,
+            self.min_instance_size,
         )

@@ -10,12 +10,14 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from monai.metrics.utils import create_ignore_mask
 from monai.networks import one_hot
 
-from monai_instance_loss.instances import Instances, instances_from_map, label_instances
+from monai_instance_loss.instances import Instances
+from monai_instance_loss.instances.labelling import instances_at, label_mask, resolve_connectivity
 from monai_instance_loss.instances.regions import positions
 from monai_instance_loss.losses.probability import Probability
 
@@ -33,13 +35,20 @@ class Prepared:
         probability: the foreground probability of each voxel (B, C, *spatial).
         target: bool mask (B, C, *spatial), whichever way it came.
         ignored: bool (B, 1, *spatial), True on voxels to leave out, or None.
-        instances: those of the target where it came as an instance map, or None.
+        position: int64 (T,), flat positions of the target's voxels, where they are known, or None.
+        ids: ids (T,) of the target's voxels, where it came as an instance map, or None.
     """
 
     probability: Probability
     target: torch.Tensor
-    ignored: torch.Tensor | None
-    instances: Instances | None
+    ignored: torch.Tensor | None = None
+    position: torch.Tensor | None = None
+    ids: torch.Tensor | None = None
+
+    @cached_property
+    def target_position(self) -> torch.Tensor:
+        """int64 (T,): flat positions of the target's voxels in (B, C, *spatial)."""
+        return positions(self.target) if self.position is None else self.position
 
     def predicted(self, threshold: float) -> torch.Tensor:
         """Bool (B, C, *spatial): where the probability is at least ``threshold``, ignored voxels left out."""
@@ -93,17 +102,26 @@ class InputOptions:
         if ignored is not None:
             plain = plain.masked_fill(ignored, 0)
         probability = self._probability(input.as_subclass(torch.Tensor))
-        if self.target_is_instances:
-            plain = self._instance_map(plain)[:, probability.first :]
-            return Prepared(probability, plain.bool(), ignored, instances_from_map(plain))
         if onehot:
-            plain = self._classes(plain, channels)
+            mask = self._classes(plain, channels)
             # an ignored voxel belongs to no class, the background's included
-            plain = plain if ignored is None else plain & ~ignored
+            mask = mask if ignored is None else mask & ~ignored
+            return Prepared(probability, mask[:, probability.first :], ignored)
+        mask = plain.bool()
+        if target.dtype == torch.bool and not self.target_is_instances:
+            return Prepared(probability, mask[:, probability.first :], ignored)
+        position = positions(mask)
+        # what is no foreground is 0, so only foreground, which is sparse, can break a rule
+        values = plain.reshape(-1)[position]
+        if self.target_is_instances:
+            self._check_ids(values, plain)
         else:
-            plain = self._binary(plain)
-
-        return Prepared(probability, plain[:, probability.first :], ignored, None)
+            self._check_binary(values, plain)
+        if probability.first:
+            mask, plain = mask[:, probability.first :], plain[:, probability.first :]
+            position = positions(mask)
+            values = plain.reshape(-1)[position]
+        return Prepared(probability, mask, ignored, position, values if self.target_is_instances else None)
 
     def pixel_arguments(
         self,
@@ -129,7 +147,10 @@ class InputOptions:
 
     def label_target(self, prepared: Prepared, connectivity: int | None) -> Instances:
         """The instances of the target: found, or read off the map that it is."""
-        return label_instances(prepared.target, connectivity) if prepared.instances is None else prepared.instances
+        position, shape = prepared.target_position, prepared.target.shape
+        if prepared.ids is not None:
+            return instances_at(position, prepared.ids, shape)
+        return label_mask(prepared.target, resolve_connectivity(connectivity, len(shape) - 2), position)
 
     def _warn_about_single_channel(self, channels: int) -> bool:
         """Follow MONAI on flags that mean nothing for one channel; returns whether to one-hot the target."""
@@ -153,16 +174,10 @@ class InputOptions:
         mask = create_ignore_mask(target, self.ignore_index)
         return None if mask is None else mask == 0
 
-    def _binary(self, target: torch.Tensor) -> torch.Tensor:
-        """The foreground of a binary target, refused where a value is neither 0 nor 1 (a NaN is neither)."""
-        if target.dtype == torch.bool:
-            return target
-        # as `target != 0`, in a fifth of the time
-        foreground = target.bool()
-        # what is not foreground is 0, so only foreground, which is sparse, can break the rule
-        if not bool((target.reshape(-1)[positions(foreground)] == 1).all()):
+    def _check_binary(self, foreground: torch.Tensor, target: torch.Tensor) -> None:
+        """Refuse a target with values that are neither 0 nor 1 (a NaN is neither)."""
+        if not bool((foreground == 1).all()):
             raise ValueError(f"Expected `target` to be binary, values in {{0, 1}}, but got {_range(target)}.")
-        return foreground
 
     def _classes(self, target: torch.Tensor, channels: int) -> torch.Tensor:
         """One bool channel a class, from class labels."""
@@ -176,18 +191,16 @@ class InputOptions:
         classes: torch.Tensor = one_hot(target, num_classes=channels, dtype=torch.bool)
         return classes
 
-    def _instance_map(self, target: torch.Tensor) -> torch.Tensor:
-        """An instance map, refused where a value is negative or not whole."""
-        low, high = _extremes(target)
+    def _check_ids(self, foreground: torch.Tensor, target: torch.Tensor) -> None:
+        """Refuse an instance map with values that are negative or not whole."""
+        low, high = _extremes(foreground)
         if not (low >= 0 and math.isfinite(high)):
             raise ValueError(
                 "Expected `target` to be an instance map (0 background, ids above, ignore_index="
                 f"{self.ignore_index}), but got {_range(target)}."
             )
-        ids = target.reshape(-1)[positions(target.bool())]
-        if target.is_floating_point() and not torch.equal(ids, ids.round()):
+        if foreground.is_floating_point() and not torch.equal(foreground, foreground.round()):
             raise ValueError(f"Expected `target` to be an instance map of whole numbers, but got {_range(target)}.")
-        return target
 
     def _probability(self, input: torch.Tensor) -> Probability:
         first = 0 if self.include_background or input.shape[1] == 1 else 1

@@ -8,10 +8,10 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 
-from monai_instance_loss.losses.base import TermsLoss
+from monai_instance_loss.losses.base import OverlapLoss
 from monai_instance_loss.losses.criterion import as_criterion
 from monai_instance_loss.losses.inputs import InputOptions
-from monai_instance_loss.losses.options import checked_fraction, checked_size
+from monai_instance_loss.losses.options import checked_size
 from monai_instance_loss.losses.overlap import Overlap
 from monai_instance_loss.losses.reduction import Averaging
 from monai_instance_loss.losses.terms import (
@@ -40,7 +40,7 @@ class InstanceLossTerms(NamedTuple):
     proximity: torch.Tensor
 
 
-class InstanceLoss(TermsLoss):
+class InstanceLoss(OverlapLoss):
     """Instance loss, 0 or more: a weighted sum of a pixel loss and of terms that count every lesion alike.
 
     Source: Rachmadi, Byra, Skibbe, *A new family of instance-level loss functions ...*, Comput. Biol. Med. 174 (2024)
@@ -168,12 +168,12 @@ class InstanceLoss(TermsLoss):
             pixel_loss,
             weights,
             connectivity,
+            threshold=threshold,
+            min_instance_size=min_instance_size,
         )
         self.instance_loss = as_criterion("instance_loss", instance_loss)
         self.center_loss = as_criterion("center_loss", center_loss)
-        self.threshold = checked_fraction("threshold", threshold)
         self.center_radius = checked_size("center_radius", center_radius)
-        self.min_instance_size = checked_size("min_instance_size", min_instance_size)
         self.exclude_other_tp = exclude_other_tp
         self.count_as_rate = count_as_rate
         if proximity not in ("published", "mean"):
@@ -184,7 +184,7 @@ class InstanceLoss(TermsLoss):
         self.box_distance = box_distance
 
     def _instance_values(self, volume: Volume, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
-        return self._overlap_values(self._overlap(volume, self.threshold, self.min_instance_size), wanted)
+        return self._overlap_values(self._overlap(volume), wanted)
 
     def _overlap_values(self, overlap: Overlap, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
         shape = (overlap.shape[0], overlap.shape[1])

@@ -11,7 +11,6 @@ import torch
 from monai_instance_loss.instances import Instances, coordinate_sums, merge_boxes, segment_sum
 from monai_instance_loss.instances.regions import (
     fragments_at,
-    positions,
     voxel_coordinates,
     weighted_mean,
 )
@@ -67,23 +66,22 @@ class Overlap:
         self,
         true: Instances,
         pred: Instances,
-        foreground: torch.Tensor,
         volume: Volume,
         min_instance_size: int = 0,
     ) -> None:
-        """Lay ``pred`` over ``true``.
+        """Lay ``pred`` over ``true``, the target and the predicted instances of ``volume``.
 
-        ``foreground`` is True where either side has an instance. Instances of at most ``min_instance_size`` voxels are
+        Instances of at most ``min_instance_size`` voxels are
         not scored; they still touch and are touched.
         """
         self.shape = true.shape
         self.volume = volume
-        position = positions(foreground)
+        position = volume.position
         parts = fragments_at(position, true.at(position), pred.at(position))
         self.position, self.fragment_ids, self.fragment_voxels = parts.position, parts.ids, parts.voxels
         self.true = _side(true, parts.true, parts.voxels, min_instance_size)
         self.pred = _side(pred, parts.pred, parts.voxels, min_instance_size)
-        self.voxels = volume.prepared.probability.at(parts.position)
+        self.voxels = volume.foreground
         self._sums: dict[object, tuple[torch.Tensor, ...]] = {}
         self._summed: list[tuple[torch.Tensor, torch.Tensor]] = []
 

@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 import torch
 
-from monai_instance_loss.losses.base import TermsLoss
+from monai_instance_loss.losses.base import OverlapLoss
 from monai_instance_loss.losses.inputs import InputOptions
-from monai_instance_loss.losses.options import checked_fraction, checked_size
 from monai_instance_loss.losses.reduction import Averaging
 from monai_instance_loss.losses.terms import soft_f1_scores
 from monai_instance_loss.losses.volume import Volume
@@ -25,7 +24,7 @@ class SoftInstanceF1LossTerms(NamedTuple):
     instance: torch.Tensor
 
 
-class SoftInstanceF1Loss(TermsLoss):
+class SoftInstanceF1Loss(OverlapLoss):
     """One minus the soft instance F1, in [0, 1], and a pixel loss where it is given a weight.
 
     Source: ours. With the presence q of each instance, precision = sum of q over touching predictions / sum of q over
@@ -91,11 +90,11 @@ class SoftInstanceF1Loss(TermsLoss):
             pixel_loss,
             weights,
             connectivity,
+            threshold=threshold,
+            min_instance_size=min_instance_size,
         )
-        self.threshold = checked_fraction("threshold", threshold)
-        self.min_instance_size = checked_size("min_instance_size", min_instance_size)
 
     def _instance_values(self, volume: Volume, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
-        overlap = self._overlap(volume, self.threshold, self.min_instance_size)
+        overlap = self._overlap(volume)
         scores, scored = soft_f1_scores(overlap)
         return {"instance": self.averaging.scored(1 - scores, scored) * overlap.finite}

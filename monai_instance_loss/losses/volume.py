@@ -8,16 +8,15 @@ from functools import cached_property
 
 import torch
 
-from monai_instance_loss.instances import segment_sum
+from monai_instance_loss.instances import Instances, segment_sum
+from monai_instance_loss.instances.labelling import label_mask, resolve_connectivity
 from monai_instance_loss.instances.regions import count_voxels, positions
 from monai_instance_loss.losses.inputs import Prepared
 from monai_instance_loss.losses.probability import Voxels
+from monai_instance_loss.losses.reading import SumName, read
 from monai_instance_loss.losses.sums import RegionSums
 
 __all__ = ["Volume"]
-
-# where less than one voxel in so many is on the target, picking these takes less time than a pass over all
-_SPARSE = 32
 
 Maps = Callable[[Voxels], tuple[torch.Tensor, ...]]
 
@@ -25,8 +24,12 @@ Maps = Callable[[Voxels], tuple[torch.Tensor, ...]]
 class Volume:
     """Every sample's channel, R = B * C of them, flat over samples and channels; computed where a loss asks for it."""
 
-    def __init__(self, prepared: Prepared) -> None:
+    def __init__(self, prepared: Prepared, threshold: float | None = None) -> None:
+        """Take a batch, and the threshold of its predicted instances where these are looked at one by one."""
         self.prepared = prepared
+        self.threshold = threshold
+        self._picked: torch.Tensor | None = None
+        self._off_sums: dict[SumName, torch.Tensor] = {}
         self._summed: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     @property
@@ -65,30 +68,62 @@ class Volume:
     @cached_property
     def target_voxels(self) -> torch.Tensor:
         """int64 (R,): voxels of the target."""
-        return count_voxels(self.target)
+        return torch.bincount(self._block(self.target_position), minlength=self.blocks)
 
     @cached_property
+    def predicted(self) -> torch.Tensor:
+        """Bool (B, C, *spatial): where there are predicted instances."""
+        if self.threshold is None:
+            return torch.zeros_like(self.prepared.target)
+        return self.prepared.predicted(self.threshold)
+
+    @cached_property
+    def position(self) -> torch.Tensor:
+        """int64 (V,): flat positions of the voxels that are looked at one by one: of the target and of predictions."""
+        if self.threshold is None:
+            return self.target_position
+        return positions(self.predicted | self.prepared.target)
+
+    @property
     def target_position(self) -> torch.Tensor:
         """int64 (T,): flat positions of the target's voxels."""
-        return positions(self.target)
+        return self.prepared.target_position
+
+    @cached_property
+    def is_target(self) -> torch.Tensor:
+        """Bool (V,): which of the voxels at ``position`` are the target's."""
+        return self._at_position(self.prepared.target)
+
+    @cached_property
+    def is_predicted(self) -> torch.Tensor:
+        """Bool (V,): which of the voxels at ``position`` are predicted instances'."""
+        return self._at_position(self.predicted)
+
+    def label_predicted(self, connectivity: int | None) -> Instances:
+        """The predicted instances."""
+        connectivity = resolve_connectivity(connectivity, self.predicted.ndim - 2)
+        return label_mask(self.predicted, connectivity, self.position[self.is_predicted])
+
+    @cached_property
+    def foreground(self) -> Voxels:
+        """Probabilities (V,) of the voxels at ``position``."""
+        if not self._is_read:
+            return self.prepared.probability.at(self.position)
+        if self._picked is None:
+            self._read(())
+        return Voxels(logit=self._picked)
 
     @cached_property
     def on_target(self) -> Voxels:
         """Probabilities (T,) of the target's voxels, in the order of ``target_position``."""
-        return self._split[0] if self._is_sparse else self.prepared.probability.at(self.target_position)
+        if self.threshold is None:
+            return self.foreground
+        return self.foreground.select(positions(self.is_target))
 
     @cached_property
     def off_target(self) -> Voxels:
         """Probabilities (R, *spatial) off the target, 0 on it and on ignored voxels."""
-        return self._split[1] if self._is_sparse else self.voxels.zeroed(self.target)
-
-    @cached_property
-    def _split(self) -> tuple[Voxels, Voxels]:
-        return self.voxels.split(self.target_position)
-
-    @cached_property
-    def _is_sparse(self) -> bool:
-        return int(self.target_voxels.sum()) * _SPARSE <= self.target.numel()
+        return self.voxels.without(self.target_position)
 
     @cached_property
     def voxels_per_block(self) -> torch.Tensor:
@@ -104,16 +139,45 @@ class Volume:
 
     def sums(self, on_maps: Maps, off_maps: Maps) -> RegionSums:
         """Sums over whole blocks (R,)."""
-        if self._is_sparse:
-            row = torch.div(self.target_position, self.target[0].numel(), rounding_mode="floor")
-            on = tuple(segment_sum(values, row, self.blocks) for values in on_maps(self.on_target))
-        else:
-            on = tuple(torch.where(self.target, values, 0).flatten(1).sum(1) for values in on_maps(self.voxels))
-        return RegionSums(on, self.off_sums(off_maps), self.target_voxels, self.voxels_per_block)
+        # what is summed over a volume is read before single voxels are, in one go
+        off = self.off_sums(off_maps)
+        on = tuple(self._by_block(values, self.target_position) for values in on_maps(self.on_target))
+        return RegionSums(on, off, self.target_voxels, self.voxels_per_block)
 
     def off_sums(self, off_maps: Maps) -> tuple[torch.Tensor, ...]:
         """Sums (R,) off the target of maps that are 0 where the probability is."""
-        return tuple(self._sum(values) for values in off_maps(self.off_target))
+        names = _names(off_maps) if self._is_read else None
+        if names is None:
+            return tuple(self._sum(values) for values in off_maps(self.off_target))
+        self._read(tuple(dict.fromkeys(name for name in names if name not in self._off_sums)))
+        return tuple(self._off_sums[name] for name in names)
+
+    @property
+    def _is_read(self) -> bool:
+        """Whether each channel's logits are at hand, to be read in one pass."""
+        return self.prepared.probability.kind == "sigmoid"
+
+    def _read(self, names: tuple[SumName, ...]) -> None:
+        if self._picked is not None and not names:
+            return
+        picked, rest = read(self.voxels.known_logit, self.position, names)
+        self._picked = picked if self._picked is None else self._picked
+        off = None if self.threshold is None else positions(~self.is_target)
+        for name, total in rest.items():
+            if off is not None:
+                values = getattr(self.foreground, name)[off]
+                total = total + self._by_block(values, self.position[off])
+            self._off_sums[name] = total
+
+    def _by_block(self, values: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+        """Sums (R,) of values (V,) at flat positions (V,)."""
+        return segment_sum(values, self._block(position), self.blocks)
+
+    def _at_position(self, mask: torch.Tensor) -> torch.Tensor:
+        return mask.reshape(-1)[self.position]
+
+    def _block(self, position: torch.Tensor) -> torch.Tensor:
+        return torch.div(position, self.target[0].numel(), rounding_mode="floor")
 
     def _sum(self, values: torch.Tensor) -> torch.Tensor:
         # a pixel loss and a criterion share maps, the probability first among them: the same tensor is summed once
@@ -123,3 +187,17 @@ class Volume:
         total = values.flatten(1).sum(1)
         self._summed.append((values, total))
         return total
+
+
+def _names(maps: Maps) -> list[SumName] | None:
+    """The names of the maps, where all are such as a volume is read for."""
+    nothing = Voxels(logit=torch.zeros(0))
+    names: list[SumName] = []
+    for values in maps(nothing):
+        if values is nothing.p:
+            names.append("p")
+        elif values is nothing.ce_off:
+            names.append("ce_off")
+        else:
+            return None
+    return names

@@ -248,7 +248,10 @@ def test_gradcheck(name, shape, options):
 @pytest.mark.parametrize(
     ("what", "homes"),
     [
-        (r"torch\.sigmoid|\.sigmoid\(|softmax\(|softplus\(|log_?sigmoid\(", {"losses/probability.py"}),
+        (
+            r"torch\.sigmoid|\.sigmoid\(|softmax\(|softplus\(|log_?sigmoid\(",
+            {"losses/probability.py", "losses/reading.py"},
+        ),
         (r"(?<!_)one_hot\(", {"losses/inputs.py", "losses/probability.py"}),
         (r"create_ignore_mask|[=!]= (self\.)?ignore_index", {"losses/inputs.py"}),
         # the criteria read the reduction of a loss of somebody else's, which they stand for

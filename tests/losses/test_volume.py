@@ -1,12 +1,14 @@
-"""The sparse and the dense way through a volume are the same numbers and gradients."""
+"""Sums over a volume, read in one pass or from maps, are those of whole maps, and so are their gradients."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from monai_instance_loss.losses import BiCCLoss, BlobLoss, RegionLoss, pixel, volume
+from monai_instance_loss.losses import RegionLoss, RegionSums, pixel
+from monai_instance_loss.losses.inputs import InputOptions
 from monai_instance_loss.losses.probability import Voxels
+from monai_instance_loss.losses.volume import Volume
 
 REGION = sorted(
     name
@@ -17,50 +19,71 @@ REGION = sorted(
 )
 
 
-def value_and_gradient(loss, logits, target, sparse, monkeypatch):
-    monkeypatch.setattr(volume, "_SPARSE", 0 if sparse else 10**9)
-    x = logits.clone().requires_grad_()
-    value = loss(x, target)
-    (grad,) = torch.autograd.grad(value, x)
-    return value.detach(), grad
+def sums_of_whole_maps(loss, x, target, kept, kind):
+    """What a RegionLoss needs of each sample's channel, from maps over everything."""
+    voxels = Voxels(**{kind: x.flatten(0, 1)})
+    on, off = (target & kept).flatten(0, 1), (~target & kept).flatten(0, 1)
+    return RegionSums(
+        tuple(torch.where(on, values, 0).flatten(1).sum(1) for values in loss.on_maps(voxels)),
+        tuple(torch.where(off, values, 0).flatten(1).sum(1) for values in loss.off_maps(voxels)),
+        on.flatten(1).sum(1),
+        (on | off).flatten(1).sum(1),
+    )
 
 
-@pytest.mark.parametrize("name", [*REGION, "BlobLoss", "BiCCLoss"])
+# with a threshold, voxels of predicted instances are looked at one by one as well
+@pytest.mark.parametrize("threshold", [None, 0.3])
+@pytest.mark.parametrize("name", REGION)
 @pytest.mark.parametrize("options", [{"sigmoid": True}, {"sigmoid": True, "ignore_index": 2}, {}], ids=str)
-def test_sparse_and_dense_are_the_same(name, options, soft_batch, monkeypatch):
+def test_sums_are_those_of_whole_maps(name, options, threshold, soft_batch):
     logits, target = soft_batch((2, 1 if "ignore_index" in options else 2, 12, 13), 2)
     logits, target = (logits if options else logits.sigmoid()), target.clone()
+    kept = torch.ones_like(target, dtype=torch.bool)
     if "ignore_index" in options:
         target[:, :, 2:4] = 2
-        # whatever stands on ignored voxels
-        logits[:, :, 2] = torch.nan
-    loss = {"BlobLoss": BlobLoss, "BiCCLoss": BiCCLoss}.get(name) or getattr(pixel, name)
-    results = [value_and_gradient(loss(**options), logits, target, sparse, monkeypatch) for sparse in (True, False)]
-    assert all(value.isfinite() and grad.isfinite().all() for value, grad in results)
-    for sparse, dense in zip(*results, strict=True):
-        torch.testing.assert_close(sparse, dense, rtol=1e-9, atol=1e-12)
+        kept[:, :, 2:4] = False
+    loss = getattr(pixel, name)(**options)
+    channels, results = logits.shape[1], []
+    x = logits.clone().requires_grad_()
+    volume = Volume(InputOptions(**options).prepare(x, target), threshold)
+    dense = x if not options else x.masked_fill(~kept, 0)
+    for sums in (
+        volume.sums(loss.on_maps, loss.off_maps),
+        sums_of_whole_maps(loss, dense, target == 1, kept, "logit" if options else "p"),
+    ):
+        value = loss.score_image(sums, channels).sum()
+        results.append((value.detach(), *torch.autograd.grad(value, x)))
+    assert all(part.isfinite().all() for part in results[0])
+    torch.testing.assert_close(results[0], results[1], rtol=1e-9, atol=1e-12)
+
+
+def test_off_sums_after_single_voxels_are_the_same(soft_batch):
+    logits, target = soft_batch((2, 1, 12, 13), 2)
+    loss = pixel.DiceCERegionLoss()
+    early, late = (Volume(InputOptions(sigmoid=True).prepare(logits, target), 0.3) for _ in range(2))
+    assert late.foreground.logit.shape == late.position.shape
+    torch.testing.assert_close(late.off_sums(loss.off_maps), early.off_sums(loss.off_maps))
+    torch.testing.assert_close(late.foreground.p, early.foreground.p)
 
 
 @pytest.mark.parametrize("kind", ["logit", "p"])
-def test_gradcheck_of_a_split(kind):
+def test_gradcheck_of_voxels_without_some(kind):
     generator = torch.Generator().manual_seed(0)
     values = torch.randn(3, 4, generator=generator, dtype=torch.float64)
     values = (values.sigmoid() if kind == "p" else values).requires_grad_()
-    position = torch.tensor([1, 6, 7])
 
     def parts(values):
-        on, off = Voxels(**{kind: values}).split(position)
-        return on.p, on.ce_on, off.p, off.ce_off, off.ce_on * off.p
+        off = Voxels(**{kind: values}).without(torch.tensor([1, 6, 7]))
+        return off.p, off.ce_off, off.ce_on * off.p
 
     assert torch.autograd.gradcheck(parts, values)
 
 
 @pytest.mark.parametrize("kind", ["logit", "p"])
-def test_a_split_is_the_voxels_apart(kind):
+def test_voxels_without_some_have_a_probability_of_0_there(kind):
     values = torch.tensor([[0.2, 0.9], [0.4, 0.6]])
-    on, off = Voxels(**{kind: values}).split(torch.tensor([2]))
     whole = Voxels(**{kind: values})
-    torch.testing.assert_close(on.p, whole.p[1:, 0])
+    off = whole.without(torch.tensor([2]))
     mask = torch.tensor([[False, False], [True, False]])
     for name, at_zero in (("p", 0.0), ("ce_off", 0.0)):
         torch.testing.assert_close(getattr(off, name), getattr(whole, name).masked_fill(mask, at_zero))
@@ -69,10 +92,16 @@ def test_a_split_is_the_voxels_apart(kind):
     torch.testing.assert_close(off.ce_on[~mask], whole.ce_on[~mask])
 
 
+@pytest.mark.parametrize("kind", ["logit", "p"])
+def test_selected_voxels(kind):
+    chosen = Voxels(**{kind: torch.tensor([0.2, 0.9, 0.4])}).select(torch.tensor([2, 0]))
+    torch.testing.assert_close(chosen.p, Voxels(**{kind: torch.tensor([0.4, 0.2])}).p)
+
+
 def test_extreme_logits_have_finite_cross_entropies_and_gradients():
     x = torch.tensor([-1e4, -90.0, -20.0, 0.0, 20.0, 39.0, 41.0, 90.0, 1e4], requires_grad=True)
     for position in (torch.zeros(0, dtype=torch.int64), torch.tensor([4])):
-        _, off = Voxels(logit=x).split(position)
+        off = Voxels(logit=x).without(position)
         (off.ce_off.sum() + off.p.sum()).backward()
     assert x.grad.isfinite().all()
     expected = torch.nn.functional.binary_cross_entropy_with_logits(

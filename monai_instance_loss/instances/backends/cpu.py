@@ -18,10 +18,13 @@ _NEIGHBOURS = {1: 6, 2: 18, 3: 26}
 _SPARSE = 256
 
 
-def label_blocks_cpu(mask: torch.Tensor, connectivity: int) -> tuple[BlockLabels | SparseLabels, torch.Tensor]:
+def label_blocks_cpu(
+    mask: torch.Tensor, connectivity: int, position: torch.Tensor | None = None
+) -> tuple[BlockLabels | SparseLabels, torch.Tensor]:
     """Label a bool (blocks, *spatial) mask; see ``label_blocks``."""
-    if np.count_nonzero(mask.numpy()) * _SPARSE <= mask.numel():
-        return label_blocks_runs(mask.shape, positions(mask), connectivity)
+    count = np.count_nonzero(mask.numpy()) if position is None else position.numel()
+    if count * _SPARSE <= mask.numel():
+        return label_blocks_runs(mask.shape, positions(mask) if position is None else position, connectivity)
     return label_blocks_cc3d(mask, connectivity)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from monai_instance_loss.instances import label_instances, merge_boxes, segment_sum
+from monai_instance_loss.instances import merge_boxes, segment_sum
 from monai_instance_loss.losses.image import ImageLoss
 from monai_instance_loss.losses.options import checked_fraction
 from monai_instance_loss.losses.overlap import Overlap
@@ -82,12 +82,11 @@ class _InstanceBoxLoss(ImageLoss):
 
     def image_values(self, volume: Volume) -> torch.Tensor:
         """The mean over the true instances and the false predicted ones of each channel."""
-        prepared = volume.prepared
-        pred = prepared.predicted(self.threshold)
+        # an instance loss may look at instances of another threshold
+        volume = Volume(volume.prepared, self.threshold)
         overlap = Overlap(
-            label_instances(prepared.target, self.connectivity),
-            label_instances(pred, self.connectivity),
-            pred | prepared.target,
+            self.inputs.label_target(volume.prepared, self.connectivity),
+            volume.label_predicted(self.connectivity),
             volume,
         )
         soft = _soft_boxes(overlap)
