@@ -38,9 +38,13 @@ class Instances:
         """The label map, written when it is first asked for."""
         return self.source.dense().view(self.shape)
 
-    def at(self, position: torch.Tensor) -> torch.Tensor:
-        """Ids int64 (V,) at ascending flat positions (V,) in (B, C, *spatial), without writing the whole map."""
-        return self.source.at(position)
+    def at(self, position: torch.Tensor, inside: torch.Tensor | None = None) -> torch.Tensor:
+        """Ids int32 (V,) at ascending flat positions (V,) in (B, C, *spatial), without writing the whole map.
+
+        ``inside``, bool (V,), which of the positions are foreground, saves looking that up; every voxel of the
+        foreground has to be among them then.
+        """
+        return self.source.at(position, inside)
 
     @property
     def block(self) -> torch.Tensor:
@@ -99,9 +103,14 @@ def label_instances(mask: torch.Tensor, connectivity: int | None = None) -> Inst
     return label_mask(plain, connectivity)
 
 
-def label_mask(mask: torch.Tensor, connectivity: int, position: torch.Tensor | None = None) -> Instances:
-    """``label_instances`` of a plain bool mask, with the positions (V,) of its foreground where they are known."""
-    labels, counts = label_blocks(mask.flatten(0, 1), connectivity, position)
+def label_mask(
+    mask: torch.Tensor,
+    connectivity: int,
+    position: torch.Tensor | None = None,
+    inside: torch.Tensor | None = None,
+) -> Instances:
+    """``label_instances`` of a plain bool mask; ``position`` and ``inside`` as in ``label_blocks``."""
+    labels, counts = label_blocks(mask.flatten(0, 1), connectivity, position, inside)
     return _instances(labels, mask.shape, counts)
 
 

@@ -22,6 +22,8 @@ __all__ = [
 
 
 _PIECE = 2**16
+# entries of a table a voxel
+_TABLE = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +35,7 @@ class Fragments:
 
     Attributes:
         position: int64 (V,); flat index of each voxel that is foreground in either map, in raster order.
-        ids: int64 (V,); which fragment, 0..A-1, each of these voxels belongs to.
+        ids: int32 (V,); which fragment, 0..A-1, each of these voxels belongs to.
         true: int64 (A,); id of the instance of the first map that holds the fragment, 0 for none.
         pred: int64 (A,); the same for the second map. Fragments are sorted by (true, pred).
         voxels: int64 (A,); number of voxels of each fragment.
@@ -77,21 +79,36 @@ def fragments(true: torch.Tensor, pred: torch.Tensor) -> Fragments:
             f"Expected `pred` to have the shape of `true`, {tuple(true.shape)}, but got {tuple(pred.shape)}."
         )
     true, pred = true.reshape(-1), pred.reshape(-1)
-    position = positions(torch.bitwise_or(true, pred) != 0)
-    return fragments_at(position, true[position].long(), pred[position].long())
+    position = positions(torch.bitwise_or(true, pred).bool())
+    return fragments_at(position, true[position], pred[position])
 
 
 def fragments_at(position: torch.Tensor, true_ids: torch.Tensor, pred_ids: torch.Tensor) -> Fragments:
-    """``fragments`` from the ids int64 (V,) at the positions int64 (V,) that are foreground in either map."""
-    base = int(pred_ids.max()) + 1 if position.numel() else 1
-    keys, ids = unique_runs(true_ids * base + pred_ids)
+    """``fragments`` from the ids int32 (V,) at the positions int64 (V,) that are foreground in either map."""
+    true_bound, base = (int(ids.max()) + 1 if ids.numel() else 1 for ids in (true_ids, pred_ids))
+    bound = true_bound * base
+    true_ids = true_ids.to(torch.int32 if bound < 2**31 else torch.int64)
+    keys, ids, voxels = _count_keys(true_ids * base + pred_ids.to(true_ids.dtype), bound)
     return Fragments(
         position=position,
         ids=ids,
         true=torch.div(keys, base, rounding_mode="floor"),
         pred=keys % base,
-        voxels=torch.bincount(ids, minlength=keys.numel()),
+        voxels=voxels,
     )
+
+
+def _count_keys(keys: torch.Tensor, bound: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The sorted distinct keys, int64, the index int32 of each key (V,) among them, and how many there are of each."""
+    if bound > _TABLE * keys.numel():
+        distinct, index = unique_runs(keys)
+        return distinct.long(), index.int(), torch.bincount(index, minlength=distinct.numel())
+    # a table of all pairs, where it is not much longer than the keys, saves sorting them
+    counts = torch.bincount(keys, minlength=bound)
+    distinct = counts.nonzero().squeeze(1)
+    rank = torch.empty(bound, dtype=torch.int32, device=keys.device)
+    rank[distinct] = torch.arange(distinct.numel(), dtype=torch.int32, device=keys.device)
+    return distinct, rank.index_select(0, keys), counts[distinct]
 
 
 def touching_pairs(true: torch.Tensor, pred: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -77,7 +77,7 @@ class Overlap:
         self.shape = true.shape
         self.volume = volume
         position = volume.position
-        parts = fragments_at(position, true.at(position), pred.at(position))
+        parts = fragments_at(position, true.at(position, volume.is_target), pred.at(position, volume.is_predicted))
         self.position, self.fragment_ids, self.fragment_voxels = parts.position, parts.ids, parts.voxels
         self.true = _side(true, parts.true, parts.voxels, min_instance_size)
         self.pred = _side(pred, parts.pred, parts.voxels, min_instance_size)
@@ -209,13 +209,12 @@ class Overlap:
         return present if bool(present.any()) else ~present
 
     def _presence(self, side: Side) -> torch.Tensor:
-        weighted, weights = self.sums(_presence_maps)
-        return weighted_mean(side.gather(weighted), side.gather(weights))
+        (weighted,) = self.sums(_weighted_by_itself)
+        return weighted_mean(side.gather(weighted), side.gather(self._sum(self.voxels.p).detach()))
 
 
-def _presence_maps(voxels: Voxels) -> tuple[torch.Tensor, ...]:
-    fixed = voxels.p.detach()
-    return voxels.p * fixed, fixed
+def _weighted_by_itself(voxels: Voxels) -> tuple[torch.Tensor, ...]:
+    return (voxels.p * voxels.p.detach(),)
 
 
 def _side(instances: Instances, fragment: torch.Tensor, voxels: torch.Tensor, min_size: int) -> Side:

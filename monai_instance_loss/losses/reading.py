@@ -1,4 +1,4 @@
-"""One pass over a volume of logits: some voxels are picked, all others summed up."""
+"""One pass over a volume of logits: some voxels are picked, and all but some summed up."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ _PIECE = 2**19
 
 
 class Reading(NamedTuple):
-    """What ``read`` finds: logits at positions, and sums over all other voxels by name."""
+    """What ``read`` finds: logits at positions, and sums over volumes by name."""
 
     picked: torch.Tensor
     sums: dict[SumName, torch.Tensor]
 
 
-def read(logit: torch.Tensor, position: torch.Tensor, sums: tuple[SumName, ...] = ()) -> Reading:
-    """Pick the logits at some positions, and sum probabilities and cross-entropies of all other voxels, row by row.
+def read(
+    logit: torch.Tensor, position: torch.Tensor, left_out: torch.Tensor, sums: tuple[SumName, ...] = ()
+) -> Reading:
+    """Pick the logits at some positions, and sum probabilities and cross-entropies row by row, some voxels left out.
 
     Source: ours. A volume is read once forwards and once backwards, and its gradient is the only map of its size that
     is written: activations are summed where they are computed, and computed again for the gradient. Differentiable in
@@ -34,18 +36,20 @@ def read(logit: torch.Tensor, position: torch.Tensor, sums: tuple[SumName, ...] 
 
     Args:
         logit: (R, *spatial), float32 or float64.
-        position: int64 (V,), ascending flat positions to pick, which the sums leave out.
+        position: int64 (V,), flat positions to pick, no two the same.
+        left_out: int64 (T,), ascending flat positions that the sums leave out.
         sums: any of ``"p"``, the probability, and ``"ce_off"``, -log(1 - p).
 
     Returns:
         The logits (V,) at the positions, and the sums (R,) by name.
 
     Example:
-        >>> picked, sums = read(torch.tensor([[0.0, 0.0, 3.0]]), torch.tensor([2]), ("p", "ce_off"))
+        >>> logit, position = torch.tensor([[0.0, 0.0, 3.0]]), torch.tensor([2])
+        >>> picked, sums = read(logit, position, position, ("p", "ce_off"))
         >>> picked.tolist(), sums["p"].tolist(), round(float(sums["ce_off"]), 4)
         ([3.0], [1.0], 1.3863)
     """
-    picked, *totals = _Read.apply(logit.flatten(1), position, sums)
+    picked, *totals = _Read.apply(logit.flatten(1), position, left_out, sums)
     return Reading(picked, dict(zip(sums, totals, strict=True)))
 
 
@@ -69,69 +73,84 @@ def _log1p_exp_into(out: torch.Tensor, logit: torch.Tensor) -> None:
 class _Read(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, logit: torch.Tensor, position: torch.Tensor, sums: tuple[SumName, ...]
+        ctx: Any, logit: torch.Tensor, position: torch.Tensor, left_out: torch.Tensor, sums: tuple[SumName, ...]
     ) -> tuple[torch.Tensor, ...]:
         logit = logit.contiguous()
-        ctx.save_for_backward(logit, position)
+        ctx.save_for_backward(logit, position, left_out)
         ctx.sums = sums
-        totals = _sums(logit, position, sums, quick=True)
+        totals = _sums(logit, left_out, sums, quick=True)
         if not all(bool(total.isfinite().all()) for total in totals):
-            totals = _sums(logit, position, sums, quick=False)
+            totals = _sums(logit, left_out, sums, quick=False)
         return logit.view(-1).index_select(0, position), *(total.to(logit.dtype) for total in totals)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        logit, position = ctx.saved_tensors
-        if not ctx.sums:
-            grad = torch.zeros_like(logit)
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+        logit, position, left_out = ctx.saved_tensors
+        if ctx.sums:
+            grad = _gradient(logit, left_out, dict(zip(ctx.sums, grads[1:], strict=True)))
         else:
-            grad = torch.empty_like(logit)
-            slope = dict(zip(ctx.sums, (each[:, None] for each in grads[1:]), strict=True))
-            # the derivative of p is p (1 - p), and that of its cross-entropy is p
-            of_p = slope.get("p", torch.zeros_like(grads[1])[:, None])
-            total = of_p + slope.get("ce_off", torch.zeros_like(of_p))
-            for piece in _pieces(logit, position):
-                p = piece.of(logit).sigmoid()
-                torch.mul(p, -of_p[piece.rows], out=piece.of(grad)).add_(total[piece.rows]).mul_(p)
-        grad.view(-1).index_copy_(0, position, grads[0])
-        return grad, None, None
+            grad = torch.zeros_like(logit)
+        grad.view(-1).index_add_(0, position, grads[0])
+        return grad, None, None, None
 
 
-def _sums(logit: torch.Tensor, position: torch.Tensor, names: tuple[SumName, ...], quick: bool) -> list[torch.Tensor]:
+def _sums(logit: torch.Tensor, left_out: torch.Tensor, names: tuple[SumName, ...], quick: bool) -> list[torch.Tensor]:
     """Sums (R,) of logits (R, voxels); quick ones are in half the time, and infinite where a logit is above 88."""
     activations = {"p": _sigmoid_into, "ce_off": _log1p_exp_into if quick else _softplus_into}
     totals = [logit.new_zeros(logit.shape[0], dtype=torch.float64) for _ in names]
-    pieces = _pieces(logit, position) if names else []
+    pieces = _pieces(logit, left_out) if names else []
     # one buffer for all: a new one a piece takes longer to get than to fill
     buffer = logit.new_empty(max((piece.stop - piece.start for piece in pieces), default=0))
     for piece in pieces:
         values = buffer[: piece.stop - piece.start]
         for name, total in zip(names, totals, strict=True):
-            activations[name](values, logit.view(-1)[piece.start : piece.stop])
-            values.index_fill_(0, piece.picked, 0)
-            total[piece.rows] += values.view(piece.rows.stop - piece.rows.start, -1).sum(1)
+            activations[name](values, piece.flat(logit))
+            values.index_fill_(0, piece.left_out, 0)
+            total[piece.rows] += piece.by_row(values).sum(1)
     return totals
 
 
+def _gradient(logit: torch.Tensor, left_out: torch.Tensor, slopes: dict[SumName, torch.Tensor]) -> torch.Tensor:
+    """The gradient of sums in the logits (R, voxels), from that in the sums (R,)."""
+    grad = torch.empty_like(logit)
+    zero = logit.new_zeros(logit.shape[0])
+    # the derivative of p is p (1 - p), and that of its cross-entropy is p
+    of_p = slopes.get("p", zero)[:, None]
+    both = of_p + slopes.get("ce_off", zero)[:, None]
+    pieces = _pieces(logit, left_out)
+    buffer = logit.new_empty(max((piece.stop - piece.start for piece in pieces), default=0))
+    for piece in pieces:
+        p = buffer[: piece.stop - piece.start]
+        _sigmoid_into(p, piece.flat(logit))
+        p.index_fill_(0, piece.left_out, 0)
+        p, out = piece.by_row(p), piece.by_row(piece.flat(grad))
+        torch.mul(p, -of_p[piece.rows], out=out).add_(both[piece.rows]).mul_(p)
+    return grad
+
+
 class _Piece(NamedTuple):
-    """Some rows, or a part of one, and which of its voxels are picked."""
+    """Some rows, or a part of one, and which of its voxels are left out."""
 
     rows: slice
     start: int
     stop: int
-    picked: torch.Tensor
+    left_out: torch.Tensor
 
-    def of(self, values: torch.Tensor) -> torch.Tensor:
-        """The piece (rows, voxels) of values (R, voxels)."""
-        return values.view(-1)[self.start : self.stop].view(self.rows.stop - self.rows.start, -1)
+    def flat(self, values: torch.Tensor) -> torch.Tensor:
+        """The piece of values (R, voxels)."""
+        return values.view(-1)[self.start : self.stop]
+
+    def by_row(self, values: torch.Tensor) -> torch.Tensor:
+        """Values of the piece, one row each."""
+        return values.view(self.rows.stop - self.rows.start, -1)
 
 
-def _pieces(values: torch.Tensor, position: torch.Tensor) -> list[_Piece]:
-    """Values (R, voxels), cut up where a cache is small, and the positions (V,) with them."""
+def _pieces(values: torch.Tensor, left_out: torch.Tensor) -> list[_Piece]:
+    """Values (R, voxels), cut up where a cache is small, and with them the positions (T,) that are left out."""
     count, width = values.shape
     if values.device.type != "cpu":
-        return [_Piece(slice(0, count), 0, values.numel(), position)]
+        return [_Piece(slice(0, count), 0, values.numel(), left_out)]
     if width > _PIECE:
         edges = [
             (slice(row, row + 1), row * width + start, row * width + min(start + _PIECE, width))
@@ -144,8 +163,8 @@ def _pieces(values: torch.Tensor, position: torch.Tensor) -> list[_Piece]:
             (slice(row, min(row + step, count)), row * width, min(row + step, count) * width)
             for row in range(0, count, step)
         ]
-    bounds = torch.searchsorted(position, torch.tensor([0, *(stop for _, _, stop in edges)])).tolist()
+    bounds = torch.searchsorted(left_out, torch.tensor([0, *(stop for _, _, stop in edges)])).tolist()
     return [
-        _Piece(rows, start, stop, position[low:high] - start)
+        _Piece(rows, start, stop, left_out[low:high] - start)
         for (rows, start, stop), low, high in zip(edges, bounds[:-1], bounds[1:], strict=True)
     ]

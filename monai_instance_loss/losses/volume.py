@@ -102,7 +102,7 @@ class Volume:
     def label_predicted(self, connectivity: int | None) -> Instances:
         """The predicted instances."""
         connectivity = resolve_connectivity(connectivity, self.predicted.ndim - 2)
-        return label_mask(self.predicted, connectivity, self.position[self.is_predicted])
+        return label_mask(self.predicted, connectivity, self.position, self.is_predicted)
 
     @cached_property
     def foreground(self) -> Voxels:
@@ -160,14 +160,9 @@ class Volume:
     def _read(self, names: tuple[SumName, ...]) -> None:
         if self._picked is not None and not names:
             return
-        picked, rest = read(self.voxels.known_logit, self.position, names)
+        picked, sums = read(self.voxels.known_logit, self.position, self.target_position, names)
         self._picked = picked if self._picked is None else self._picked
-        off = None if self.threshold is None else positions(~self.is_target)
-        for name, total in rest.items():
-            if off is not None:
-                values = getattr(self.foreground, name)[off]
-                total = total + self._by_block(values, self.position[off])
-            self._off_sums[name] = total
+        self._off_sums |= sums
 
     def _by_block(self, values: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
         """Sums (R,) of values (V,) at flat positions (V,)."""

@@ -233,3 +233,15 @@ def test_presence_leaves_its_arguments_alone():
     presence(values, ids, 1)
     assert values.tolist() == torch.tensor([0.2, 0.4]).tolist()
     assert ids.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.int64])
+def test_fragments_of_any_integer(dtype):
+    # 200 * 201 pairs do not fit into 8 bits, nor into 15
+    true, pred = torch.tensor([0, 200, 199, 200, 1]), torch.tensor([200, 200, 0, 200, 7])
+    true, pred = (labels.clamp(max=torch.iinfo(dtype).max).to(dtype) for labels in (true, pred))
+    parts = fragments(true, pred)
+    assert parts.true.tolist() == [0, 1, 199, 200]
+    assert parts.pred.tolist() == [200, 7, 0, 200]
+    assert parts.ids.tolist() == [0, 3, 2, 3, 1]
+    assert parts.voxels.tolist() == [1, 1, 1, 2]

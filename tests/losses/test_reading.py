@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from monai_instance_loss.losses import reading
 from monai_instance_loss.losses.reading import read
 
+NOTHING = torch.zeros(0, dtype=torch.int64)
+
 
 def volume(shape, dtype=torch.float64, seed=0):
     return 5 * torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
@@ -18,11 +20,11 @@ def some_positions(count, share, seed=1):
     return (torch.rand(count, generator=torch.Generator().manual_seed(seed)) < share).nonzero().squeeze(1)
 
 
-def slow(logit, position):
+def slow(logit, position, left_out):
     """The same from whole maps."""
     flat = logit.flatten()
     rest = torch.ones_like(flat, dtype=torch.bool)
-    rest[position] = False
+    rest[left_out] = False
     rest = rest.view(logit.shape[0], -1)
     ce = F.binary_cross_entropy_with_logits(logit, torch.zeros_like(logit), reduction="none").flatten(1)
     p = logit.sigmoid().flatten(1)
@@ -31,7 +33,7 @@ def slow(logit, position):
 
 def test_by_hand():
     logit = torch.tensor([[0.0, math.log(3)], [1.0, math.log(3)]])
-    picked, sums = read(logit, torch.tensor([2]), ("p", "ce_off"))
+    picked, sums = read(logit, torch.tensor([2]), torch.tensor([2]), ("p", "ce_off"))
     assert picked.tolist() == [1.0]
     # 1/2 + 3/4, and 3/4; -log(1/2) - log(1/4), and -log(1/4)
     torch.testing.assert_close(sums["p"], torch.tensor([1.25, 0.75]))
@@ -45,10 +47,10 @@ def test_by_hand():
 def test_is_that_of_whole_maps(piece, share, names, monkeypatch):
     monkeypatch.setattr(reading, "_PIECE", piece)
     logit = volume((4, 5, 6))
-    position = some_positions(logit.numel(), share)
+    position, left_out = some_positions(logit.numel(), 0.3, 5), some_positions(logit.numel(), share)
     weights = [volume((count,), seed=2) for count in (position.numel(), 4, 4)]
     results = []
-    for function in (lambda x: read(x, position, names), lambda x: slow(x, position)):
+    for function in (lambda x: read(x, position, left_out, names), lambda x: slow(x, position, left_out)):
         x = logit.clone().requires_grad_()
         picked, *rest = function(x)
         if len(rest) == 1:
@@ -66,10 +68,10 @@ def test_is_that_of_whole_maps(piece, share, names, monkeypatch):
 
 def test_gradcheck():
     logit = volume((2, 3, 4)).requires_grad_()
-    position = torch.tensor([1, 6, 13])
+    position, left_out = torch.tensor([1, 6, 13]), torch.tensor([6, 8])
 
     def parts(x):
-        picked, sums = read(x, position, ("p", "ce_off"))
+        picked, sums = read(x, position, left_out, ("p", "ce_off"))
         return picked, sums["p"], sums["ce_off"]
 
     assert torch.autograd.gradcheck(parts, logit)
@@ -78,17 +80,17 @@ def test_gradcheck():
 def test_a_layout_of_its_own():
     logit = volume((3, 4, 5)).transpose(1, 2)
     position = some_positions(logit.numel(), 0.2)
-    picked, sums = read(logit, position, ("p",))
-    expected, p, _ = slow(logit, position)
+    picked, sums = read(logit, position, position, ("p",))
+    expected, p, _ = slow(logit, position, position)
     torch.testing.assert_close((picked, sums["p"]), (expected, p))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_extreme_logits_have_finite_sums_and_gradients(dtype):
     x = torch.tensor([[-1e4, -90.0, -20.0, 0.0, 20.0], [39.0, 41.0, 88.0, 90.0, 1e4]], dtype=dtype, requires_grad=True)
-    for position in (torch.zeros(0, dtype=torch.int64), torch.tensor([4, 9])):
-        _, sums = read(x, position, ("p", "ce_off"))
-        _, p, ce = slow(x.detach().double(), position)
+    for position in (NOTHING, torch.tensor([4, 9])):
+        _, sums = read(x, position, position, ("p", "ce_off"))
+        _, p, ce = slow(x.detach().double(), position, position)
         torch.testing.assert_close((sums["p"], sums["ce_off"]), (p.to(dtype), ce.to(dtype)))
         x.grad = None
         (sums["p"] + sums["ce_off"]).sum().backward()
@@ -99,17 +101,17 @@ def test_extreme_logits_have_finite_sums_and_gradients(dtype):
 
 def test_small_cross_entropies_keep_their_digits():
     x = torch.full((1, 10), -30.0)
-    _, sums = read(x, torch.zeros(0, dtype=torch.int64), ("ce_off",))
+    _, sums = read(x, NOTHING, NOTHING, ("ce_off",))
     assert float(sums["ce_off"]) == pytest.approx(10 * math.exp(-30), rel=1e-5)
 
 
-def test_nan_stays_in_its_row_and_matters_only_off_the_positions():
+def test_nan_stays_in_its_row_and_is_left_out_with_its_voxel():
     x = torch.zeros(2, 3)
     x[1, 2] = torch.nan
-    _, sums = read(x, torch.zeros(0, dtype=torch.int64), ("p", "ce_off"))
+    _, sums = read(x, NOTHING, NOTHING, ("p", "ce_off"))
     for name in ("p", "ce_off"):
         assert sums[name].isnan().tolist() == [False, True]
-    picked, sums = read(x, torch.tensor([5]), ("p", "ce_off"))
+    picked, sums = read(x, torch.tensor([5]), torch.tensor([5]), ("p", "ce_off"))
     assert picked.isnan().all()
     assert all(total.isfinite().all() for total in sums.values())
 
@@ -117,6 +119,6 @@ def test_nan_stays_in_its_row_and_matters_only_off_the_positions():
 def test_is_the_same_twice():
     logit = volume((2, 70, 70, 70), torch.float32)
     position = some_positions(logit.numel(), 0.05)
-    first, second = (read(logit, position, ("p", "ce_off")) for _ in range(2))
+    first, second = (read(logit, position, position, ("p", "ce_off")) for _ in range(2))
     assert torch.equal(first.picked, second.picked)
     assert all(torch.equal(first.sums[name], second.sums[name]) for name in first.sums)

@@ -18,9 +18,9 @@ class DenseLabels:
         """int32 labels of the shape of the mask."""
         return self.labels
 
-    def at(self, position: torch.Tensor) -> torch.Tensor:
-        """int64 labels (V,) at flat positions (V,)."""
-        return self.labels.reshape(-1)[position].long()
+    def at(self, position: torch.Tensor, inside: torch.Tensor | None = None) -> torch.Tensor:
+        """int32 labels (V,) at flat positions (V,)."""
+        return self.labels.reshape(-1)[position]
 
 
 def label_blocks_torch(mask: torch.Tensor, connectivity: int) -> tuple[DenseLabels, torch.Tensor]:

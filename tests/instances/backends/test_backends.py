@@ -33,6 +33,8 @@ def check_same(mask: torch.Tensor, connectivity: int) -> None:
         for position in (everywhere, everywhere[1::3], mask.flatten().nonzero().squeeze(1)):
             assert torch.equal(source.at(position), labels.flatten()[position].long())
             assert torch.equal(other.at(position), source.at(position))
+        # told which voxels are foreground, all of them
+        assert torch.equal(other.at(everywhere, mask.flatten()), source.at(everywhere))
         assert torch.equal(labels, other_labels)
         assert torch.equal(counts, other_counts)
         assert labels.dtype == other_labels.dtype == torch.int32
@@ -64,8 +66,21 @@ def test_sparse_masks_are_labelled_by_runs():
     assert sparse.ids.tolist() == [1, 1, 1, 1, 1, 2, 3]
     check_same(mask, 3)
     assert label_blocks_cpu(mask, 2)[1].tolist() == [2, 2]
-    mask[1, :4] = True
+    # known positions change nothing
+    known, _ = label_blocks_cpu(mask, 3, mask.flatten().nonzero().squeeze(1))
+    assert known.ids.tolist() == sparse.ids.tolist()
+    # 32 runs of 8192 voxels are few, 33 are not, and neither are 512 voxels of long runs
+    for filled, is_sparse in ((mask_of_specks(32), True), (mask_of_specks(33), False)):
+        assert isinstance(label_blocks_cpu(filled, 3)[0], SparseLabels) == is_sparse
+        check_same(filled, 3)
+    mask[1, 4:6] = True
     assert not isinstance(label_blocks_cpu(mask, 3)[0], SparseLabels)
+
+
+def mask_of_specks(count):
+    mask = torch.zeros(2, 16, 16, 16, dtype=torch.bool)
+    mask.view(-1)[torch.arange(count) * 97] = True
+    return mask
 
 
 # densities around the percolation thresholds of 6 (0.31), 18 (0.14) and 26 (0.10) neighbours have the longest paths
