@@ -9,7 +9,19 @@ from pathlib import Path
 
 import torch
 
-PACKAGES = ("monai_instance_loss", "monai", "torch", "numpy", "connected-components-3d", "scipy", "triton")
+PACKAGES = (
+    "monai_instance_loss",
+    "monai",
+    "torch",
+    "numpy",
+    "connected-components-3d",
+    "scipy",
+    "scikit-image",
+    "kornia",
+    "cupy-cuda12x",
+    "cupy-cuda13x",
+    "triton",
+)
 
 
 def describe(device: torch.device) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,17 +11,62 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def speed_table(result: dict) -> str:
-    """Ratios of forward + backward to the baseline, one row a loss; of the cells, also to their distance transforms."""
-    labels = [f"{case['shape'][0]}x{case['shape'][2]}^3, {case['lesions']}" for case in result["cases"]]
-    lines = ["| volumes, lesions | " + " | ".join(labels) + " |", "|---" * (len(labels) + 1) + "|"]
-    for name in result["cases"][0]["losses"]:
-        cells = (f"{case['losses'][name]['ratio_median']:.1f}" for case in result["cases"])
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    """Ratios of forward + backward to MONAI's DiceCELoss on 2x1x128^3; of the cells, also to their transforms."""
+    cases = [case for case in result.get("losses", ()) if case["size"] == "medium"]
+    lines = _head(f"{_shape(cases)}, forward + backward", [case["case"] for case in cases])
+    for name in _names(case["losses"] for case in cases):
+        lines.append(_row(name, [_ratio(case["losses"].get(name), "over_dicece") for case in cases]))
     for name in ("CCLoss", "BiCCLoss"):
-        cells = (
-            "" if case["lesions"] == 0 else f"{case['over_distance_transforms'][name]:.2f}" for case in result["cases"]
+        ratios = (case["over_distance_transforms"].get(name) for case in cases)
+        lines.append(
+            _row(f"{name} over scipy's distance transforms", ["" if r is None else f"{r:.2f}" for r in ratios])
         )
-        lines.append(f"| {name} over scipy's distance transforms | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def labelling_table(result: dict) -> str:
+    """Milliseconds of our labelling, and the times of the others over it, one row a case; few of the other sizes."""
+    cases = [
+        case
+        for case in result.get("labelling", ())
+        if case["size"] == "medium" or case["case"] in ("60 lesions", "noise 30 %")
+    ]
+    ours, *others = _names(case["methods"] for case in cases) or [""]
+    lines = _head("volumes", [f"{ours}, ms", *others])
+    for case in cases:
+        methods = case["methods"]
+        label = f"{_shape([case])}, {case['case']}"
+        cells = [f"{methods[ours]['ms']['median']:.1f}", *(_ratio(methods.get(name), "over_ours") for name in others)]
+        lines.append(_row(label, cells))
+    return "\n".join(lines)
+
+
+def memory_table(result: dict) -> str:
+    """Peak extra memory of forward + backward in maps of the size of the batch, one row a loss."""
+    cases = result.get("memory", ())
+    lines = _head("float32 maps, gradient included", [case["case"] for case in cases])
+    for name in _names(case["losses"] for case in cases):
+        rows = (case["losses"].get(name, {}) for case in cases)
+        lines.append(_row(name, ["failed" if "error" in row else _number(row.get("peak_maps")) for row in rows]))
+    return "\n".join(lines)
+
+
+def step_table(result: dict) -> str:
+    """Milliseconds of a training step, and per cent over one with InstanceLoss's pixel loss, one row a loss."""
+    steps = result.get("step", ())
+    lines = _head("training step, ms (over the pixel loss alone)", [f"{row['step']}, {row['moment']}" for row in steps])
+    for name in _names(row["losses"] for row in steps):
+        rows = (row["losses"].get(name, {}) for row in steps)
+        lines.append(_row(name, [_step(row) for row in rows]))
+    return "\n".join(lines)
+
+
+def goals_table(result: dict) -> str:
+    """What was measured against what was aimed at, one row a goal."""
+    lines = _head("goal", ["measured", "goal", "holds"])
+    holds = {True: "yes", False: "no", None: ""}
+    for row in result.get("goals", ()):
+        lines.append(_row(row["name"], [_number(row["value"], 2), row["goal"] or "", holds[row["holds"]]]))
     return "\n".join(lines)
 
 
@@ -131,17 +177,60 @@ def loss_table(result: dict) -> str:
     return "\n".join(lines)
 
 
+def _head(corner: str, columns: list[str]) -> list[str]:
+    return [_row(corner, columns), "|---" * (len(columns) + 1) + "|"]
+
+
+def _row(name: str, cells: list[str]) -> str:
+    return f"| {name} | " + " | ".join(cells) + " |"
+
+
+def _names(groups: Iterable[dict]) -> list[str]:
+    """All names; in the order of the group that has most of them."""
+    fullest_first = sorted(groups, key=len, reverse=True)
+    return list(dict.fromkeys(name for group in fullest_first for name in group))
+
+
+def _ratio(row: dict | None, key: str) -> str:
+    if row is None:
+        return ""
+    return "failed" if "error" in row else _number(row[key]["median"])
+
+
+def _step(row: dict) -> str:
+    if "error" in row:
+        return "failed"
+    return f"{row['ms']['median']:.1f} ({100 * row['over_pixel']['median'] - 100:+.1f} %)"
+
+
+def _number(value: float | None, digits: int = 1) -> str:
+    if value is None:
+        return ""
+    return f"{value:.{digits}f}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def _shape(cases: Sequence[dict]) -> str:
+    """The shape of the first case: 2x1x128^3, or every extent where they differ."""
+    if not cases:
+        return ""
+    batch, channels, *extents = cases[0]["shape"]
+    spatial = f"{extents[0]}^{len(extents)}" if len(set(extents)) == 1 else "x".join(map(str, extents))
+    return f"{batch}x{channels}x{spatial}"
+
+
+SPEED_TABLES = (speed_table, labelling_table, memory_table, step_table, goals_table)
 TABLES = {
-    "costs_cpu.json": loss_table,
-    "metrics_cpu.json": metrics_table,
-    "speed_cpu.json": speed_table,
-    "training.json": training_table,
+    "costs_cpu.json": (loss_table,),
+    "metrics_cpu.json": (metrics_table,),
+    "speed_cpu.json": SPEED_TABLES,
+    "training.json": (training_table,),
 }
 
 
 def main() -> None:
-    for name, table in TABLES.items():
-        print(f"{name}\n\n{table(json.loads((RESULTS / name).read_text()))}\n")
+    for name, tables in TABLES.items():
+        result = json.loads((RESULTS / name).read_text())
+        print(name, *(table(result) for table in tables), sep="\n\n", end="\n\n")
 
 
 if __name__ == "__main__":

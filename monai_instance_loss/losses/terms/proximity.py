@@ -91,11 +91,14 @@ def _nearest(true: torch.Tensor, pred: torch.Tensor, box_distance: str) -> tuple
 
 def _diou(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """1 - IoU + (centre distance / diagonal of the smallest box around both)^2, float32 (n, m)."""
-    iou = box_iou(_corners(first), _corners(second))
-    low = torch.minimum(first[:, None, 0], second[None, :, 0])
-    high = torch.maximum(first[:, None, 1], second[None, :, 1])
-    apart = (first[:, None, 2] - second[None, :, 2]).square().sum(-1)
-    return 1 - iou + apart / (high - low).square().sum(-1)
+    iou: torch.Tensor = box_iou(_corners(first), _corners(second))
+    apart, diagonal = torch.zeros_like(iou), torch.zeros_like(iou)
+    # axis after axis, on tables of floats: a sum over a last axis of 3 takes several times as long
+    for a, b in zip(first.float().unbind(-1), second.float().unbind(-1), strict=True):
+        a, b = a[:, None], b[None]
+        apart += (a[..., 2] - b[..., 2]).square_()
+        diagonal += (torch.maximum(a[..., 1], b[..., 1]) - torch.minimum(a[..., 0], b[..., 0])).square_()
+    return 1 - iou + apart / diagonal
 
 
 def _giou(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
