@@ -11,11 +11,13 @@ import torch
 
 __all__ = [
     "Fragments",
+    "count_ids",
     "count_voxels",
     "fragments",
     "positions",
     "presence",
     "segment_sum",
+    "sorted_sum",
     "touching_pairs",
     "voxel_coordinates",
 ]
@@ -159,6 +161,29 @@ def segment_sum(values: torch.Tensor, ids: torch.Tensor, count: int) -> torch.Te
     return result
 
 
+def sorted_sum(values: torch.Tensor, ids: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
+    """``segment_sum`` of values sorted by their ids; many values of few ids do not wait for each other on a GPU.
+
+    Source: ours. Differentiable in ``values``; the same sums in any order and on any device, as those of
+    ``segment_sum``.
+
+    Args:
+        values: (V,), float32 or float64, at least one; 0 from the last segment's end on.
+        ids: int64 (V,), ascending, each in 0..count-1.
+        last: int64 (count,), the index where each segment ends, exclusive.
+
+    Returns:
+        (count,), of the type of ``values``.
+
+    Example:
+        >>> import torch
+        >>> sorted_sum(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([0, 0, 2]), torch.tensor([2, 2, 3]))
+        tensor([3., 0., 4.])
+    """
+    result: torch.Tensor = _SortedSum.apply(values, ids, last)
+    return result
+
+
 def presence(values: torch.Tensor, ids: torch.Tensor, count: int) -> torch.Tensor:
     """How present each segment is, in [0, 1]: the mean of its probabilities, weighted by themselves.
 
@@ -205,6 +230,14 @@ def count_voxels(mask: torch.Tensor) -> torch.Tensor:
     return torch.stack(counts) if counts else torch.zeros(0, dtype=torch.int64, device=mask.device)
 
 
+def count_ids(ids: torch.Tensor, count: int, counted: torch.Tensor | None = None) -> torch.Tensor:
+    """How often each of 0..count-1 is among the ids (V,), int64 (count,); with ``counted``, bool (V,), only those."""
+    if counted is None:
+        return torch.bincount(ids, minlength=count)
+    # bincount would wait for a GPU to tell the largest id
+    return torch.zeros(count, dtype=torch.int64, device=ids.device).index_add_(0, ids, counted.long())
+
+
 def unique_runs(keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The sorted distinct keys, and the index of each key (V,) among them; fast where equal keys follow each other."""
     # neighbours along a row mostly share a key: collapsing runs first leaves far less to sort
@@ -238,15 +271,27 @@ class _SegmentSum(torch.autograd.Function):
         return grads[0].index_select(0, ids).to(ctx.dtype), None, None
 
 
+class _SortedSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: torch.Tensor, ids: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(ids)
+        ctx.dtype = values.dtype
+        scale, peak = _fixed_point(values)
+        running = torch.cat([ids.new_zeros(1), (values.double() * scale).long().cumsum(0)])
+        sums = torch.diff(running[last], prepend=running[:1])
+        return (sums / scale + peak * 0).to(values.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (ids,) = ctx.saved_tensors
+        return grads[0].index_select(0, ids).to(ctx.dtype), None, None
+
+
 def _sum_fixed_point(values: torch.Tensor, ids: torch.Tensor, count: int) -> torch.Tensor:
     """Sum float32 values as integers, which is associative: the same sum in any order, on any device."""
     if values.numel() == 0:
         return values.new_zeros(count)
-    low, high = torch.aminmax(values)
-    peak = torch.maximum(-low, high)
-    # as many bits as the sum of all values can take without leaving int64
-    bits = 62 - values.numel().bit_length()
-    scale = torch.ldexp(torch.ones_like(peak, dtype=torch.float64), bits - torch.frexp(peak).exponent)
+    scale, peak = _fixed_point(values)
     sums = torch.zeros(count, dtype=torch.int64, device=values.device)
     # in pieces that stay in the cache of a CPU; integers may be added in any order
     step = _PIECE if values.device.type == "cpu" else values.numel()
@@ -254,3 +299,12 @@ def _sum_fixed_point(values: torch.Tensor, ids: torch.Tensor, count: int) -> tor
         sums.index_add_(0, owner, (part.double() * scale).long())
     # integers know no NaN: `peak` brings it back
     return (sums / scale).float() + peak * 0
+
+
+def _fixed_point(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The power of two that makes integers of values of which any number can be added, and the largest magnitude."""
+    low, high = torch.aminmax(values)
+    peak = torch.maximum(-low, high)
+    # as many bits as the sum of all values can take without leaving int64
+    bits = 62 - values.numel().bit_length()
+    return torch.ldexp(torch.ones_like(peak, dtype=torch.float64), bits - torch.frexp(peak).exponent), peak

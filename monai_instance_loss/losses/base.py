@@ -11,6 +11,8 @@ import torch
 from torch.nn.modules.loss import _Loss
 
 from monai_instance_loss.instances.labelling import resolve_connectivity
+from monai_instance_loss.losses.criterion import Criterion
+from monai_instance_loss.losses.fused import FusedOverlap, fused_names
 from monai_instance_loss.losses.image import ImageLoss
 from monai_instance_loss.losses.inputs import InputOptions, Prepared
 from monai_instance_loss.losses.options import checked_fraction, checked_size, checked_weights
@@ -140,7 +142,15 @@ class OverlapLoss(TermsLoss):
     def _volume(self, prepared: Prepared, wanted: frozenset[str]) -> Volume:
         return Volume(prepared, self.threshold if wanted - {"pixel"} else None)
 
-    def _overlap(self, volume: Volume) -> Overlap:
+    def _criteria(self, wanted: frozenset[str]) -> list[Criterion] | None:
+        """The criteria that the wanted terms score regions with, or None if a term looks at more than region sums."""
+        return None
+
+    def _overlap(self, volume: Volume, wanted: frozenset[str]) -> Overlap:
+        criteria = self._criteria(wanted)
+        names = None if criteria is None else fused_names(volume, criteria)
+        if names is not None:
+            return FusedOverlap(volume, self.connectivity, names, self.min_instance_size)
         return Overlap(
             self.inputs.label_target(volume.prepared, self.connectivity),
             volume.label_predicted(self.connectivity),

@@ -16,11 +16,11 @@ from monai_instance_loss.losses.base import TermsLoss
 from monai_instance_loss.losses.criterion import as_criterion
 from monai_instance_loss.losses.inputs import InputOptions
 from monai_instance_loss.losses.options import checked_fraction
+from monai_instance_loss.losses.overlap import InstanceScores
 from monai_instance_loss.losses.pixel.compound import DiceCERegionLoss
 from monai_instance_loss.losses.reduction import Averaging
 from monai_instance_loss.losses.region import RegionLoss
 from monai_instance_loss.losses.terms.cells import blob_scores, cell_scores
-from monai_instance_loss.losses.terms.instance import InstanceScores
 from monai_instance_loss.losses.volume import Volume
 
 __all__ = ["BiCCLoss", "BlobLoss", "CCLoss", "PixelInstanceTerms"]
@@ -89,7 +89,7 @@ class _RegionPerInstanceLoss(TermsLoss):
         for side in sides:
             present[side.channel] = True
         present = present if bool(present.any()) else ~present
-        return self.averaging.instances(scores.values, scores.block, (batch, channels), present)
+        return self.averaging.instances(scores.total, scores.count, (batch, channels), present)
 
 
 class BlobLoss(_RegionPerInstanceLoss):

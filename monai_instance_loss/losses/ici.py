@@ -108,7 +108,7 @@ class ICILoss(InstanceCenterLoss):
     )
 
     def _instance_values(self, volume: Volume, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
-        overlap = self._overlap(volume)
+        overlap = self._overlap(volume, wanted)
         values = self._overlap_values(overlap, wanted)
         if "fdr" in wanted:
             shape = (overlap.shape[0], overlap.shape[1])

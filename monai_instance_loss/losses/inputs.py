@@ -27,6 +27,10 @@ __all__ = ["InputOptions", "Prepared"]
 _CERTAIN = 1e4
 
 
+# types of device that check a target while the host goes on
+_DEVICES = ("cuda",)
+
+
 @dataclass(frozen=True, eq=False)
 class Prepared:
     """What a loss works on, background channel removed when asked for.
@@ -109,6 +113,10 @@ class InputOptions:
             return Prepared(probability, mask[:, probability.first :], ignored)
         mask = plain.bool()
         if target.dtype == torch.bool and not self.target_is_instances:
+            return Prepared(probability, mask[:, probability.first :], ignored)
+        if mask.device.type in _DEVICES and not self.target_is_instances:
+            # an error that the host need not wait for
+            torch._assert_async((plain == mask).all(), "Expected `target` to be binary, values in {0, 1}.")
             return Prepared(probability, mask[:, probability.first :], ignored)
         position = positions(mask)
         # what is no foreground is 0, so only foreground, which is sparse, can break a rule

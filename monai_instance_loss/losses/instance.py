@@ -9,13 +9,12 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 
 from monai_instance_loss.losses.base import OverlapLoss
-from monai_instance_loss.losses.criterion import as_criterion
+from monai_instance_loss.losses.criterion import Criterion, as_criterion
 from monai_instance_loss.losses.inputs import InputOptions
 from monai_instance_loss.losses.options import checked_size
-from monai_instance_loss.losses.overlap import Overlap
+from monai_instance_loss.losses.overlap import InstanceScores, Overlap
 from monai_instance_loss.losses.reduction import Averaging
 from monai_instance_loss.losses.terms import (
-    InstanceScores,
     center_scores,
     false_scores,
     missed_scores,
@@ -66,6 +65,9 @@ class InstanceLoss(OverlapLoss):
     does. A low threshold shows false components to the loss before they cross 0.5. ``tests/benchmarks/training.py``
     measures this on the WMH bundle against DiceCE alone; the stored results are beside it.
 
+    On CUDA with ``sigmoid``, a loss without center and proximity waits for nothing and has sizes that follow from the
+    shape of the batch alone: it can sit in a CUDA graph.
+
     Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, half precision is computed in float32; target as in
     ``monai.losses.DiceLoss``. The result is a scalar. Differentiable in ``input``; components, regions, boxes and
     presence weights are held fixed.
@@ -108,6 +110,7 @@ class InstanceLoss(OverlapLoss):
         ValueError: an unknown option or weight, a negative weight, a threshold outside (0, 1); on call: shapes or class
             counts that do not fit, a target that is not binary (or class labels, or whole numbers), probabilities
             outside [0, 1], a pixel loss that does not return one number. NaN in the input gives NaN, not an error.
+        RuntimeError: on CUDA, a target that is not binary; the device reports it, and the host does not wait for it.
 
     Example:
         >>> import torch
@@ -184,7 +187,12 @@ class InstanceLoss(OverlapLoss):
         self.box_distance = box_distance
 
     def _instance_values(self, volume: Volume, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
-        return self._overlap_values(self._overlap(volume), wanted)
+        return self._overlap_values(self._overlap(volume, wanted), wanted)
+
+    def _criteria(self, wanted: frozenset[str]) -> list[Criterion] | None:
+        if wanted & {"center", "proximity"}:
+            return None
+        return [self.instance_loss] if wanted & {"instance", "instance_pred"} else []
 
     def _overlap_values(self, overlap: Overlap, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
         shape = (overlap.shape[0], overlap.shape[1])
@@ -194,10 +202,10 @@ class InstanceLoss(OverlapLoss):
         values = {}
         if wanted & {"instance", "proximity"}:
             true = true_scores(overlap, self.instance_loss, self.exclude_other_tp)
-            values["instance"] = self.averaging.instances(true.values, true.block, shape, present)
+            values["instance"] = self.averaging.instances(true.total, true.count, shape, present)
         if wanted & {"instance_pred", "proximity"}:
             pred = pred_scores(overlap, self.instance_loss)
-            values["instance_pred"] = self.averaging.instances(pred.values, pred.block, shape, present)
+            values["instance_pred"] = self.averaging.instances(pred.total, pred.count, shape, present)
         blocks = {}
         if "center" in wanted:
             blocks["center"] = center_scores(overlap, self.center_loss, self.center_radius)

@@ -10,6 +10,7 @@ import torch
 
 from monai_instance_loss.instances import Instances, coordinate_sums, merge_boxes, segment_sum
 from monai_instance_loss.instances.regions import (
+    count_ids,
     fragments_at,
     voxel_coordinates,
     weighted_mean,
@@ -18,7 +19,7 @@ from monai_instance_loss.losses.probability import Voxels
 from monai_instance_loss.losses.sums import RegionSums
 from monai_instance_loss.losses.volume import Volume
 
-__all__ = ["Overlap", "Side"]
+__all__ = ["InstanceScores", "Overlap", "Side"]
 
 Maps = Callable[[Voxels], tuple[torch.Tensor, ...]]
 
@@ -28,23 +29,16 @@ class Side:
     """The instances of one side, true or predicted.
 
     Attributes:
-        instances: all of them, with their label map.
         block: int64 (count,); sample * C + channel of each instance.
         fragment: int64 (A,); id 0..count of the instance that holds each fragment.
         voxels: int64 (count,); size of each instance.
         scored: int64 (n,); index 0..count-1 of the instances that are large enough to be scored.
     """
 
-    instances: Instances
     block: torch.Tensor
     fragment: torch.Tensor
     voxels: torch.Tensor
     scored: torch.Tensor
-
-    @property
-    def labels(self) -> torch.Tensor:
-        """int32 (B, C, *spatial); ids 1..count."""
-        return self.instances.labels
 
     @property
     def count(self) -> int:
@@ -55,12 +49,40 @@ class Side:
         """Sums over instances (count,) from sums over fragments (A,); integers or floats."""
         return _gathered(values, self.fragment, self.count)
 
+    def count_by_block(self, blocks: int) -> torch.Tensor:
+        """int64 (blocks,): scored instances of each block."""
+        return torch.bincount(self.block[self.scored], minlength=blocks)
+
+    def sum_by_block(self, values: torch.Tensor, blocks: int) -> torch.Tensor:
+        """Sums (blocks,) of values (count,) over the scored instances of each block."""
+        return segment_sum(values[self.scored], self.block[self.scored], blocks)
+
+
+@dataclass(frozen=True, eq=False)
+class InstanceScores:
+    """A criterion's value on each instance of one side, then on each block that has none there.
+
+    Attributes:
+        values: (R,); the scored instances first, then one value a block without any: the criterion on the whole block.
+        block: int64 (R,); sample * C + channel of each value.
+        total: (B * C,); sums of the values of each block.
+        count: int64 (B * C,); how many there are, at least 1.
+    """
+
+    values: torch.Tensor
+    block: torch.Tensor
+    total: torch.Tensor
+    count: torch.Tensor
+
 
 class Overlap:
     """Everything that instance terms know of a batch: both sides, who touches whom, and sums of maps of p.
 
     Maps of the probability are summed once, over fragments; all else is arithmetic on short arrays.
     """
+
+    # which of the touching pairs there are at all in a table of fixed length, or None where all are
+    pair_exists: torch.Tensor | None = None
 
     def __init__(
         self,
@@ -79,6 +101,7 @@ class Overlap:
         position = volume.position
         parts = fragments_at(position, true.at(position, volume.is_target), pred.at(position, volume.is_predicted))
         self.position, self.fragment_ids, self.fragment_voxels = parts.position, parts.ids, parts.voxels
+        self.instances = true, pred
         self.true = _side(true, parts.true, parts.voxels, min_instance_size)
         self.pred = _side(pred, parts.pred, parts.voxels, min_instance_size)
         self.voxels = volume.foreground
@@ -118,16 +141,12 @@ class Overlap:
     @cached_property
     def missed(self) -> torch.Tensor:
         """Bool (K,): true instances that no prediction touches."""
-        missed = torch.ones(self.true.count, dtype=torch.bool, device=self.position.device)
-        missed[self.pair_true] = False
-        return missed
+        return count_ids(self.pair_true, self.true.count, self.pair_exists) == 0
 
     @cached_property
     def false(self) -> torch.Tensor:
         """Bool (M,): predicted instances that touch no true one."""
-        false = torch.ones(self.pred.count, dtype=torch.bool, device=self.position.device)
-        false[self.pair_pred] = False
-        return false
+        return count_ids(self.pair_pred, self.pred.count, self.pair_exists) == 0
 
     @cached_property
     def coordinates(self) -> torch.Tensor:
@@ -196,17 +215,29 @@ class Overlap:
         self._summed.append((values, total))
         return total
 
-    def without(self, side: Side) -> torch.Tensor:
-        """int64: the blocks that have no scored instance on this side."""
-        return (torch.bincount(side.block[side.scored], minlength=self.blocks) == 0).nonzero().squeeze(1)
+    def first(self, values: torch.Tensor) -> torch.Tensor:
+        """Values (pairs,) where a pair is listed for the first time, and 0 elsewhere; here each is listed once."""
+        return values
+
+    def scores(
+        self, side: Side, values: torch.Tensor, of_whole_blocks: Callable[[torch.Tensor], torch.Tensor]
+    ) -> InstanceScores:
+        """Values (count,) of the scored instances, and of whole blocks, by their index, where there is none."""
+        count = side.count_by_block(self.blocks)
+        bare = (count == 0).nonzero().squeeze(1)
+        values, block = values[side.scored], side.block[side.scored]
+        if bare.numel():
+            values = torch.cat([values, of_whole_blocks(bare).to(values.dtype)])
+            block = torch.cat([block, bare])
+        return InstanceScores(values, block, segment_sum(values, block, self.blocks), count.clamp(min=1))
 
     def classes_present(self) -> torch.Tensor:
         """Bool (C,): classes with an instance on either side; all of them where there is none at all."""
         channels = self.shape[1]
-        present = torch.zeros(channels, dtype=torch.bool, device=self.position.device)
+        present = torch.zeros(channels, dtype=torch.bool, device=self.true.block.device)
         present[self.true.block % channels] = True
         present[self.pred.block % channels] = True
-        return present if bool(present.any()) else ~present
+        return torch.where(present.any(), present, ~present)
 
     def _presence(self, side: Side) -> torch.Tensor:
         (weighted,) = self.sums(_weighted_by_itself)
@@ -220,7 +251,7 @@ def _weighted_by_itself(voxels: Voxels) -> tuple[torch.Tensor, ...]:
 def _side(instances: Instances, fragment: torch.Tensor, voxels: torch.Tensor, min_size: int) -> Side:
     sizes = _gathered(voxels, fragment, instances.count)
     scored = (sizes > min_size).nonzero().squeeze(1)
-    return Side(instances, instances.block, fragment, sizes, scored)
+    return Side(instances.block, fragment, sizes, scored)
 
 
 def _gathered(values: torch.Tensor, ids: torch.Tensor, count: int) -> torch.Tensor:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
-__all__ = ["Reading", "SumName", "read", "softplus"]
-
-SumName = Literal["p", "ce_off"]
+__all__ = ["Reading", "read", "softplus"]
 
 # from this logit on, -log(1 - p) is the logit to the last bit of a float64
 _LINEAR = 40
@@ -22,12 +20,10 @@ class Reading(NamedTuple):
     """What ``read`` finds: logits at positions, and sums over volumes by name."""
 
     picked: torch.Tensor
-    sums: dict[SumName, torch.Tensor]
+    sums: dict[str, torch.Tensor]
 
 
-def read(
-    logit: torch.Tensor, position: torch.Tensor, left_out: torch.Tensor, sums: tuple[SumName, ...] = ()
-) -> Reading:
+def read(logit: torch.Tensor, position: torch.Tensor, left_out: torch.Tensor, sums: tuple[str, ...] = ()) -> Reading:
     """Pick the logits at some positions, and sum probabilities and cross-entropies row by row, some voxels left out.
 
     Source: ours. A volume is read once forwards and once backwards, and its gradient is the only map of its size that
@@ -73,13 +69,15 @@ def _log1p_exp_into(out: torch.Tensor, logit: torch.Tensor) -> None:
 class _Read(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, logit: torch.Tensor, position: torch.Tensor, left_out: torch.Tensor, sums: tuple[SumName, ...]
+        ctx: Any, logit: torch.Tensor, position: torch.Tensor, left_out: torch.Tensor, sums: tuple[str, ...]
     ) -> tuple[torch.Tensor, ...]:
         logit = logit.contiguous()
         ctx.save_for_backward(logit, position, left_out)
         ctx.sums = sums
-        totals = _sums(logit, left_out, sums, quick=True)
-        if not all(bool(total.isfinite().all()) for total in totals):
+        # a GPU would have to be waited for
+        quick = logit.device.type == "cpu"
+        totals = _sums(logit, left_out, sums, quick)
+        if quick and not all(bool(total.isfinite().all()) for total in totals):
             totals = _sums(logit, left_out, sums, quick=False)
         return logit.view(-1).index_select(0, position), *(total.to(logit.dtype) for total in totals)
 
@@ -95,7 +93,7 @@ class _Read(torch.autograd.Function):
         return grad, None, None, None
 
 
-def _sums(logit: torch.Tensor, left_out: torch.Tensor, names: tuple[SumName, ...], quick: bool) -> list[torch.Tensor]:
+def _sums(logit: torch.Tensor, left_out: torch.Tensor, names: tuple[str, ...], quick: bool) -> list[torch.Tensor]:
     """Sums (R,) of logits (R, voxels); quick ones are in half the time, and infinite where a logit is above 88."""
     activations = {"p": _sigmoid_into, "ce_off": _log1p_exp_into if quick else _softplus_into}
     totals = [logit.new_zeros(logit.shape[0], dtype=torch.float64) for _ in names]
@@ -111,7 +109,7 @@ def _sums(logit: torch.Tensor, left_out: torch.Tensor, names: tuple[SumName, ...
     return totals
 
 
-def _gradient(logit: torch.Tensor, left_out: torch.Tensor, slopes: dict[SumName, torch.Tensor]) -> torch.Tensor:
+def _gradient(logit: torch.Tensor, left_out: torch.Tensor, slopes: dict[str, torch.Tensor]) -> torch.Tensor:
     """The gradient of sums in the logits (R, voxels), from that in the sums (R,)."""
     grad = torch.empty_like(logit)
     zero = logit.new_zeros(logit.shape[0])

@@ -8,8 +8,6 @@ from typing import Literal
 import torch
 from monai.utils import LossReduction
 
-from monai_instance_loss.instances import segment_sum
-
 __all__ = ["Averaging", "checked_reduction", "reduce_blocks"]
 
 
@@ -38,14 +36,13 @@ class Averaging:
                 raise ValueError(f"Expected `{name}` to be {allowed}, but got {value!r}.")
 
     def instances(
-        self, values: torch.Tensor, block: torch.Tensor, shape: tuple[int, int], present: torch.Tensor
+        self, total: torch.Tensor, count: torch.Tensor, shape: tuple[int, int], present: torch.Tensor
     ) -> torch.Tensor:
-        """One number from values (R,) of instances that live in blocks (R,) of a (B, C) batch."""
-        batch, channels = shape
+        """One number from the sums (B * C,) of the values of instances, and how many there are in each."""
         if self.average_over == "instance":
-            return self._classes(_grouped(values, block % channels, channels, self.reduction), present)
-        per_block = _grouped(values, block, batch * channels, self.instance_reduction)
-        return self.samples(per_block, shape, present)
+            total, count = total.view(shape).sum(0), count.view(shape).sum(0)
+            return self._classes(total if self.reduction == "sum" else total / count.clamp(min=1), present)
+        return self.samples(total if self.instance_reduction == "sum" else total / count.clamp(min=1), shape, present)
 
     def samples(self, values: torch.Tensor, shape: tuple[int, int], present: torch.Tensor) -> torch.Tensor:
         """One number from values (B * C,), one for each sample and class."""
@@ -58,7 +55,7 @@ class Averaging:
         return total if self.reduction == "sum" else total / scored.sum().clamp(min=1)
 
     def _classes(self, values: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-        return values[present].mean()
+        return torch.where(present, values, 0).sum() / present.sum()
 
 
 def checked_reduction(reduction: str) -> str:
@@ -75,10 +72,3 @@ def reduce_blocks(values: torch.Tensor, reduction: str, ndim: int) -> torch.Tens
         return values.view(*values.shape, *[1] * (ndim - 2))
     # the mean of no value would be NaN; a sum over nothing is 0 and keeps the graph
     return values.sum() if reduction == LossReduction.SUM or values.numel() == 0 else values.mean()
-
-
-def _grouped(values: torch.Tensor, group: torch.Tensor, count: int, reduction: str) -> torch.Tensor:
-    total = segment_sum(values, group, count)
-    if reduction == "sum":
-        return total
-    return total / torch.bincount(group, minlength=count).clamp(min=1)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 
 from monai_instance_loss.losses.base import OverlapLoss
+from monai_instance_loss.losses.criterion import Criterion
 from monai_instance_loss.losses.inputs import InputOptions
 from monai_instance_loss.losses.reduction import Averaging
 from monai_instance_loss.losses.terms import soft_f1_scores
@@ -94,7 +95,10 @@ class SoftInstanceF1Loss(OverlapLoss):
             min_instance_size=min_instance_size,
         )
 
+    def _criteria(self, wanted: frozenset[str]) -> list[Criterion]:
+        return []
+
     def _instance_values(self, volume: Volume, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
-        overlap = self._overlap(volume)
+        overlap = self._overlap(volume, wanted)
         scores, scored = soft_f1_scores(overlap)
         return {"instance": self.averaging.scored(1 - scores, scored) * overlap.finite}

@@ -13,10 +13,13 @@ from monai_instance_loss.instances.labelling import label_mask, resolve_connecti
 from monai_instance_loss.instances.regions import count_voxels, positions
 from monai_instance_loss.losses.inputs import Prepared
 from monai_instance_loss.losses.probability import Voxels
-from monai_instance_loss.losses.reading import SumName, read
+from monai_instance_loss.losses.reading import read
 from monai_instance_loss.losses.sums import RegionSums
 
-__all__ = ["Volume"]
+__all__ = ["Volume", "map_names"]
+
+# the sums that a volume of logits is read for
+_READ = {"p", "ce_off"}
 
 Maps = Callable[[Voxels], tuple[torch.Tensor, ...]]
 
@@ -29,7 +32,7 @@ class Volume:
         self.prepared = prepared
         self.threshold = threshold
         self._picked: torch.Tensor | None = None
-        self._off_sums: dict[SumName, torch.Tensor] = {}
+        self._off_sums: dict[str, torch.Tensor] = {}
         self._summed: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     @property
@@ -68,7 +71,9 @@ class Volume:
     @cached_property
     def target_voxels(self) -> torch.Tensor:
         """int64 (R,): voxels of the target."""
-        return torch.bincount(self._block(self.target_position), minlength=self.blocks)
+        if self._is_on_cpu:
+            return torch.bincount(self._block(self.target_position), minlength=self.blocks)
+        return self.target.flatten(1).sum(1)
 
     @cached_property
     def predicted(self) -> torch.Tensor:
@@ -109,9 +114,7 @@ class Volume:
         """Probabilities (V,) of the voxels at ``position``."""
         if not self._is_read:
             return self.prepared.probability.at(self.position)
-        if self._picked is None:
-            self._read(())
-        return Voxels(logit=self._picked)
+        return Voxels(logit=self._read(()) if self._picked is None else self._picked)
 
     @cached_property
     def on_target(self) -> Voxels:
@@ -141,15 +144,23 @@ class Volume:
         """Sums over whole blocks (R,)."""
         # what is summed over a volume is read before single voxels are, in one go
         off = self.off_sums(off_maps)
-        on = tuple(self._by_block(values, self.target_position) for values in on_maps(self.on_target))
+        if self._is_on_cpu:
+            on = tuple(self._by_block(values, self.target_position) for values in on_maps(self.on_target))
+        else:
+            on = tuple(torch.where(self.target, values, 0).flatten(1).sum(1) for values in on_maps(self.voxels))
         return RegionSums(on, off, self.target_voxels, self.voxels_per_block)
 
     def off_sums(self, off_maps: Maps) -> tuple[torch.Tensor, ...]:
         """Sums (R,) off the target of maps that are 0 where the probability is."""
-        names = _names(off_maps) if self._is_read else None
-        if names is None:
+        if not self._is_on_cpu:
+            # to find positions is to wait for the device, which passes over a whole map in no time
+            return tuple(self._sum(values, off_target=True) for values in off_maps(self.voxels))
+        names = map_names(off_maps) if self._is_read else None
+        if names is None or not set(names) <= _READ:
             return tuple(self._sum(values) for values in off_maps(self.off_target))
-        self._read(tuple(dict.fromkeys(name for name in names if name not in self._off_sums)))
+        wanted = tuple(name for name in dict.fromkeys(names) if name not in self._off_sums)
+        if wanted:
+            self._read(wanted)
         return tuple(self._off_sums[name] for name in names)
 
     @property
@@ -157,12 +168,16 @@ class Volume:
         """Whether each channel's logits are at hand, to be read in one pass."""
         return self.prepared.probability.kind == "sigmoid"
 
-    def _read(self, names: tuple[SumName, ...]) -> None:
-        if self._picked is not None and not names:
-            return
+    @property
+    def _is_on_cpu(self) -> bool:
+        return self.target.device.type == "cpu"
+
+    def _read(self, names: tuple[str, ...]) -> torch.Tensor:
         picked, sums = read(self.voxels.known_logit, self.position, self.target_position, names)
-        self._picked = picked if self._picked is None else self._picked
-        self._off_sums |= sums
+        self._off_sums.update(sums)
+        if self._picked is None:
+            self._picked = picked
+        return self._picked
 
     def _by_block(self, values: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
         """Sums (R,) of values (V,) at flat positions (V,)."""
@@ -174,25 +189,19 @@ class Volume:
     def _block(self, position: torch.Tensor) -> torch.Tensor:
         return torch.div(position, self.target[0].numel(), rounding_mode="floor")
 
-    def _sum(self, values: torch.Tensor) -> torch.Tensor:
+    def _sum(self, values: torch.Tensor, off_target: bool = False) -> torch.Tensor:
         # a pixel loss and a criterion share maps, the probability first among them: the same tensor is summed once
         for known, total in self._summed:
             if known is values:
                 return total
-        total = values.flatten(1).sum(1)
+        total = (torch.where(self.target, 0, values) if off_target else values).flatten(1).sum(1)
         self._summed.append((values, total))
         return total
 
 
-def _names(maps: Maps) -> list[SumName] | None:
-    """The names of the maps, where all are such as a volume is read for."""
+def map_names(maps: Maps) -> list[str] | None:
+    """Which of ``p``, ``ce_on`` and ``ce_off`` the maps are, or None if one is another."""
     nothing = Voxels(logit=torch.zeros(0))
-    names: list[SumName] = []
-    for values in maps(nothing):
-        if values is nothing.p:
-            names.append("p")
-        elif values is nothing.ce_off:
-            names.append("ce_off")
-        else:
-            return None
-    return names
+    known = {id(nothing.p): "p", id(nothing.ce_on): "ce_on", id(nothing.ce_off): "ce_off"}
+    names = [known.get(id(values), "") for values in maps(nothing)]
+    return names if all(names) else None

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from monai_instance_loss.instances import fragments, presence, segment_sum, touching_pairs
-from monai_instance_loss.instances.regions import positions, voxel_coordinates
+from monai_instance_loss.instances.regions import count_ids, positions, sorted_sum, voxel_coordinates
 
 label_maps = hnp.array_shapes(min_dims=1, max_dims=4, max_side=5).flatmap(
     lambda shape: st.tuples(*[hnp.arrays(np.int32, shape, elements=st.sampled_from([0, 0, 0, 1, 2, 5, 1000]))] * 2)
@@ -245,3 +245,40 @@ def test_fragments_of_any_integer(dtype):
     assert parts.pred.tolist() == [200, 7, 0, 200]
     assert parts.ids.tolist() == [0, 3, 2, 3, 1]
     assert parts.voxels.tolist() == [1, 1, 1, 2]
+
+
+# sums of sorted values
+
+
+@settings(max_examples=50)
+@given(
+    values=hnp.arrays(np.float32, st.integers(1, 60), elements=st.floats(-1e6, 1e6, width=32)),
+    count=st.integers(1, 7),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_sums_of_sorted_values_are_those_of_any(values, count, seed):
+    ids = torch.from_numpy(np.sort(np.random.default_rng(seed).integers(0, count, values.size)))
+    last = torch.bincount(ids, minlength=count).cumsum(0)
+    values = torch.from_numpy(values)
+    assert torch.equal(sorted_sum(values, ids, last), segment_sum(values, ids, count))
+
+
+def test_sorted_values_behind_the_last_segment_are_left_out():
+    sums = sorted_sum(torch.tensor([1.0, 2.0, 0.0, 0.0]), torch.tensor([0, 1, 1, 1]), torch.tensor([1, 2]))
+    assert sums.tolist() == [1.0, 2.0]
+
+
+def test_nan_among_sorted_values_makes_every_sum_nan():
+    assert sorted_sum(torch.tensor([1.0, torch.nan]), torch.tensor([0, 1]), torch.tensor([1, 2])).isnan().all()
+
+
+def test_gradcheck_of_sums_of_sorted_values():
+    values = torch.linspace(-1, 2, 7, dtype=torch.float64, requires_grad=True)
+    ids, last = torch.tensor([0, 0, 2, 2, 2, 3, 3]), torch.tensor([2, 2, 5, 7])
+    assert torch.autograd.gradcheck(lambda v: sorted_sum(v, ids, last), values)
+
+
+def test_ids_are_counted_where_they_count():
+    ids = torch.tensor([0, 2, 2, 1])
+    assert count_ids(ids, 4).tolist() == [1, 1, 2, 0]
+    assert count_ids(ids, 4, torch.tensor([True, False, True, False])).tolist() == [1, 0, 1, 0]

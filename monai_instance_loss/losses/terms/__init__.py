@@ -2,11 +2,10 @@
 
 from monai_instance_loss.losses.terms.center import center_scores
 from monai_instance_loss.losses.terms.detection import false_scores, fdr_scores, missed_scores, soft_f1_scores
-from monai_instance_loss.losses.terms.instance import InstanceScores, pred_scores, true_scores
+from monai_instance_loss.losses.terms.instance import pred_scores, true_scores
 from monai_instance_loss.losses.terms.proximity import proximity_scores
 
 __all__ = [
-    "InstanceScores",
     "center_scores",
     "false_scores",
     "fdr_scores",

@@ -9,10 +9,10 @@ import torch
 from monai_instance_loss.instances import Instances, presence, segment_sum
 from monai_instance_loss.instances.regions import positions
 from monai_instance_loss.losses.criterion import Criterion
+from monai_instance_loss.losses.overlap import InstanceScores
 from monai_instance_loss.losses.region import RegionLoss
 from monai_instance_loss.losses.sums import RegionSums
 from monai_instance_loss.losses.terms import masked
-from monai_instance_loss.losses.terms.instance import InstanceScores
 from monai_instance_loss.losses.volume import Volume
 
 __all__ = ["blob_scores", "cell_scores"]
@@ -54,7 +54,7 @@ def blob_scores(
             volume.voxels_per_block[bare],
         )
         values = torch.cat([values, criterion.score(empty)])
-    return InstanceScores(values, torch.cat([block, bare]))
+    return _scores(values, torch.cat([block, bare]), volume)
 
 
 def cell_scores(
@@ -96,7 +96,12 @@ def cell_scores(
     if bare.numel():
         whole = criterion.score(volume.sums(criterion.on_maps, criterion.off_maps))
         values = torch.cat([values, whole[bare]])
-    return InstanceScores(values, torch.cat([instances.block, bare]))
+    return _scores(values, torch.cat([instances.block, bare]), volume)
+
+
+def _scores(values: torch.Tensor, block: torch.Tensor, volume: Volume) -> InstanceScores:
+    total = segment_sum(values, block, volume.blocks)
+    return InstanceScores(values, block, total, torch.bincount(block, minlength=volume.blocks))
 
 
 def _bare(instances: Instances, volume: Volume) -> torch.Tensor:
@@ -117,4 +122,4 @@ def _generic_scores(
         for block in bare.tolist():
             yield p[block], volume.kept[block], volume.target[block]
 
-    return InstanceScores(masked.region_scores(criterion, regions(), p), torch.cat([instances.block, bare]))
+    return _scores(masked.region_scores(criterion, regions(), p), torch.cat([instances.block, bare]), volume)

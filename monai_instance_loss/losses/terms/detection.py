@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from monai_instance_loss.instances import segment_sum
 from monai_instance_loss.losses.overlap import Overlap, Side
 from monai_instance_loss.losses.probability import Voxels
 
@@ -36,9 +35,8 @@ def false_scores(overlap: Overlap, as_rate: bool = True) -> torch.Tensor:
 
 
 def _count(overlap: Overlap, side: Side, values: torch.Tensor, as_rate: bool) -> torch.Tensor:
-    block = side.block[side.scored]
-    total = segment_sum(values[side.scored], block, overlap.blocks)
-    return total / torch.bincount(block, minlength=overlap.blocks).clamp(min=1) if as_rate else total
+    total = side.sum_by_block(values, overlap.blocks)
+    return total / side.count_by_block(overlap.blocks).clamp(min=1) if as_rate else total
 
 
 def soft_f1_scores(overlap: Overlap) -> tuple[torch.Tensor, torch.Tensor]:
@@ -51,14 +49,9 @@ def soft_f1_scores(overlap: Overlap) -> tuple[torch.Tensor, torch.Tensor]:
         (B * C,), 0 where one side has no instance; bool (B * C,). Differentiable in the probabilities.
     """
     recall = 1 - missed_scores(overlap)
-    block = overlap.pred.block[overlap.pred.scored]
-    shown = overlap.presence_pred[overlap.pred.scored]
-    false = overlap.false[overlap.pred.scored]
-    total = segment_sum(shown, block, overlap.blocks)
-    touching = segment_sum(torch.where(false, 0, shown), block, overlap.blocks)
-    has_true, has_pred = (
-        torch.bincount(side.block[side.scored], minlength=overlap.blocks) > 0 for side in (overlap.true, overlap.pred)
-    )
+    total = overlap.pred.sum_by_block(overlap.presence_pred, overlap.blocks)
+    touching = overlap.pred.sum_by_block(torch.where(overlap.false, 0, overlap.presence_pred), overlap.blocks)
+    has_true, has_pred = (side.count_by_block(overlap.blocks) > 0 for side in (overlap.true, overlap.pred))
     precision = touching / torch.where(total == 0, 1, total)
     both = precision + recall
     f1 = 2 * precision * recall / torch.where(both == 0, 1, both)
@@ -77,7 +70,7 @@ def fdr_scores(overlap: Overlap) -> torch.Tensor:
     sums = overlap.block_sums(_probability_map, _probability_map)
     total = sums.on[0] + sums.off[0]
     rate = sums.off[0] / torch.where(total == 0, 1, total)
-    predicted = torch.bincount(overlap.pred.block[overlap.pred.scored], minlength=overlap.blocks) > 0
+    predicted = overlap.pred.count_by_block(overlap.blocks) > 0
     return torch.where(predicted, rate, 0 * rate)
 
 

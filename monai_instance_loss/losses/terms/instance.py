@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 
 from monai_instance_loss.instances import segment_sum
 from monai_instance_loss.losses.criterion import Criterion
-from monai_instance_loss.losses.overlap import Overlap, Side
+from monai_instance_loss.losses.overlap import InstanceScores, Overlap
 from monai_instance_loss.losses.region import RegionLoss, RegionSums
 from monai_instance_loss.losses.terms import masked
 
-__all__ = ["InstanceScores", "pred_scores", "true_scores"]
-
-
-@dataclass(frozen=True, eq=False)
-class InstanceScores:
-    """A criterion's value on each instance of one side, then on each block that has none there.
-
-    Attributes:
-        values: (R,); the N instances first, then one value a block without instance: the criterion on the whole block.
-        block: int64 (R,); sample * C + channel of each value.
-    """
-
-    values: torch.Tensor
-    block: torch.Tensor
+__all__ = ["pred_scores", "true_scores"]
 
 
 def true_scores(overlap: Overlap, criterion: Criterion, exclude_other_tp: bool = True) -> InstanceScores:
@@ -47,7 +32,7 @@ def true_scores(overlap: Overlap, criterion: Criterion, exclude_other_tp: bool =
         values = criterion.score(_true_sums(overlap, criterion, exclude_other_tp))
     else:
         values = masked.true_scores(overlap, criterion, exclude_other_tp)
-    return _with_whole_blocks(overlap, criterion, overlap.true, values)
+    return overlap.scores(overlap.true, values, lambda blocks: _whole_block_scores(overlap, criterion, blocks))
 
 
 def pred_scores(overlap: Overlap, criterion: Criterion) -> InstanceScores:
@@ -65,7 +50,7 @@ def pred_scores(overlap: Overlap, criterion: Criterion) -> InstanceScores:
         sums = _pred_sums(overlap, criterion)
         on_false = criterion.score_false(sums, overlap.presence_pred)
         values = torch.where(overlap.false, on_false, criterion.score(sums))
-    return _with_whole_blocks(overlap, criterion, overlap.pred, values)
+    return overlap.scores(overlap.pred, values, lambda blocks: _whole_block_scores(overlap, criterion, blocks))
 
 
 def _true_sums(overlap: Overlap, criterion: RegionLoss, exclude_other_tp: bool) -> RegionSums:
@@ -75,9 +60,9 @@ def _true_sums(overlap: Overlap, criterion: RegionLoss, exclude_other_tp: bool) 
     off = []
     for fragment_sum in overlap.sums(criterion.off_maps):
         if exclude_other_tp:
-            added = pred.gather(torch.where(off_target, fragment_sum, 0))[overlap.pair_pred]
+            added = overlap.first(pred.gather(torch.where(off_target, fragment_sum, 0))[overlap.pair_pred])
         else:
-            added = pred.gather(fragment_sum)[overlap.pair_pred] - fragment_sum[overlap.pairs]
+            added = overlap.first(pred.gather(fragment_sum)[overlap.pair_pred]) - fragment_sum[overlap.pairs]
         off.append(segment_sum(added, overlap.pair_true, true.count))
     return RegionSums(on, tuple(off), true.voxels, overlap.block_voxels[true.block])
 
@@ -92,16 +77,9 @@ def _pred_sums(overlap: Overlap, criterion: RegionLoss) -> RegionSums:
         overlap.pred.gather(torch.where(off_target, fragment_sum, 0))
         for fragment_sum in overlap.sums(criterion.off_maps)
     )
-    touched_voxels = overlap.true.voxels[overlap.pair_true]
+    touched_voxels = overlap.first(overlap.true.voxels[overlap.pair_true])
     voxels = touched_voxels.new_zeros(overlap.pred.count).index_add_(0, overlap.pair_pred, touched_voxels)
     return RegionSums(on, off, voxels, overlap.block_voxels[overlap.pred.block])
-
-
-def _with_whole_blocks(overlap: Overlap, criterion: Criterion, side: Side, values: torch.Tensor) -> InstanceScores:
-    values, blocks = values[side.scored], overlap.without(side)
-    if blocks.numel():
-        values = torch.cat([values, _whole_block_scores(overlap, criterion, blocks).to(values.dtype)])
-    return InstanceScores(values, torch.cat([side.block[side.scored], blocks]))
 
 
 def _whole_block_scores(overlap: Overlap, criterion: Criterion, blocks: torch.Tensor) -> torch.Tensor:

@@ -59,7 +59,7 @@ def region_scores(
 
 
 def _block(overlap: Overlap, block: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    true, pred = (side.labels.flatten(0, 1)[block] for side in (overlap.true, overlap.pred))
+    true, pred = (instances.labels.flatten(0, 1)[block] for instances in overlap.instances)
     return overlap.volume.voxels.p[block], true, pred
 
 

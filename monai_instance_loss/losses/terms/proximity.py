@@ -8,8 +8,7 @@ import torch
 from monai.data.box_utils import box_giou, box_iou
 
 from monai_instance_loss.instances import merge_boxes, segment_sum
-from monai_instance_loss.losses.overlap import Overlap, Side
-from monai_instance_loss.losses.terms.instance import InstanceScores
+from monai_instance_loss.losses.overlap import InstanceScores, Overlap, Side
 
 __all__ = ["proximity_scores"]
 
@@ -56,7 +55,7 @@ def proximity_scores(
     for scores, distance in ((true, true_distance), (pred, pred_distance)):
         total = segment_sum(scores.values * distance, scores.block, overlap.blocks)
         if form == "mean":
-            total = total / torch.bincount(scores.block, minlength=overlap.blocks)
+            total = total / scores.count
         sums.append(total)
     return (sums[0] - sums[1]).square() if form == "published" else (sums[0] + sums[1]) / 2
 

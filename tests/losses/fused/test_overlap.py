@@ -1,0 +1,205 @@
+"""The tables of fixed length give the numbers and gradients of the lists of what is there."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from monai.losses import DiceCELoss
+
+from monai_instance_loss import label_instances
+from monai_instance_loss.instances.backends import DenseLabels
+from monai_instance_loss.losses import ICILoss, InstanceLoss, SoftInstanceF1Loss, base, inputs, pixel
+from monai_instance_loss.losses.fused import FusedOverlap, overlap
+from monai_instance_loss.losses.fused.overlap import most_components
+
+TERMS = ("instance", "instance_pred", "false", "missed")
+
+
+@pytest.fixture
+def fused(monkeypatch):
+    """Take the way of a GPU on the CPU; returns the overlaps that are made."""
+    made = []
+
+    def recorded(*args):
+        made.append(FusedOverlap(*args))
+        return made[-1]
+
+    def switch(on):
+        monkeypatch.setattr(overlap, "_DEVICES", ("cpu",) if on else ())
+        monkeypatch.setattr(base, "FusedOverlap", recorded)
+        return made
+
+    return switch
+
+
+def results(loss, input, target, weights):
+    x = input.clone().requires_grad_()
+    loss.weights = weights
+    value = loss(x, target)
+    (grad,) = torch.autograd.grad(value, x)
+    return value.detach(), grad
+
+
+def batch(shape, seed, share=0.12):
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.nn.functional.avg_pool2d if len(shape) == 4 else torch.nn.functional.avg_pool3d
+    target = (noise(torch.rand(shape, generator=generator), 3, 1, 1) > 0.5 + share).float()
+    input = 6 * (noise(target + torch.rand(shape, generator=generator), 3, 1, 1) - 0.7)
+    return input.double(), target
+
+
+def lesions_without(shape, which):
+    input, target = batch(shape, 3)
+    if "target" in which:
+        target[:1] = 0
+    if "prediction" in which:
+        input[-1:] = -20
+    if "anything" in which:
+        target, input = target * 0, input * 0 - 20
+    return input, target
+
+
+CASES = {
+    "2D": lambda: batch((2, 2, 15, 18), 0),
+    "3D": lambda: batch((2, 1, 9, 10, 7), 1),
+    "dense": lambda: batch((2, 2, 15, 18), 2, 0.0),
+    "a sample without target": lambda: lesions_without((2, 1, 12, 13), "target"),
+    "a sample without prediction": lambda: lesions_without((2, 2, 12, 13), "prediction"),
+    "nothing": lambda: lesions_without((2, 1, 12, 13), "anything"),
+    "one voxel": lambda: (torch.ones(1, 1, 1, 1, dtype=torch.float64), torch.ones(1, 1, 1, 1)),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"exclude_other_tp": False},
+        {"connectivity": 1},
+        {"min_instance_size": 2},
+        {"average_over": "sample", "instance_reduction": "sum", "count_as_rate": False},
+        {"reduction": "sum"},
+        {"instance_loss": pixel.DiceCERegionLoss()},
+        {"include_background": False},
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore:single channel prediction")
+def test_terms_are_those_of_the_lists(case, options, fused):
+    input, target = CASES[case]()
+    for name in TERMS:
+        weights = dict.fromkeys(InstanceLoss().weights, 0.0) | {name: 1.0}
+        fused(False)
+        expected = results(InstanceLoss(sigmoid=True, **options), input, target, weights)
+        made = fused(True)
+        found = results(InstanceLoss(sigmoid=True, **options), input, target, weights)
+        assert len(made) == 1
+        made.clear()
+        torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_soft_f1_is_that_of_the_lists(case, fused):
+    input, target = CASES[case]()
+    weights = {"pixel": 0.5, "instance": 1.0}
+    fused(False)
+    expected = results(SoftInstanceF1Loss(sigmoid=True), input, target, weights)
+    assert fused(True) == []
+    torch.testing.assert_close(
+        results(SoftInstanceF1Loss(sigmoid=True), input, target, weights), expected, rtol=1e-7, atol=1e-9
+    )
+    assert len(fused(True)) == 1
+
+
+def test_a_pair_that_touches_in_two_places_counts_once(fused):
+    # a lesion with the shape of a U, and a prediction that lies across both of its arms
+    target = torch.zeros(1, 1, 4, 5)
+    target[0, 0, :3, 1] = target[0, 0, :3, 3] = target[0, 0, 3, 1:4] = 1
+    input = torch.full((1, 1, 4, 5), -20.0)
+    input[0, 0, 0] = 20
+    fused(True)
+    # 2 of 5 predicted voxels lie on the 9 of the lesion: 1 - 2 * 2 / (5 + 9) on both sides
+    loss = InstanceLoss(sigmoid=True, weights={"pixel": 0})
+    assert float(loss(input, target)) == pytest.approx(2 * (1 - 4 / 14), abs=1e-5)
+
+
+def test_nan_is_seen(fused):
+    input, target = CASES["2D"]()
+    input[1, 1, 3, 4] = torch.nan
+    fused(True)
+    value, grad = results(InstanceLoss(sigmoid=True), input, target, dict(InstanceLoss().weights))
+    assert value.isnan()
+    assert grad.isnan().any()
+
+
+def test_ignored_voxels_have_no_say(fused):
+    input, target = CASES["3D"]()
+    target[:, :, 4:7] = 2
+    fused(False)
+    weights = dict.fromkeys(InstanceLoss().weights, 0.0) | dict.fromkeys(TERMS, 1.0)
+    expected = results(InstanceLoss(sigmoid=True, ignore_index=2), input, target, weights)
+    made = fused(True)
+    found = results(InstanceLoss(sigmoid=True, ignore_index=2), input, target, weights)
+    assert len(made) == 1
+    torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("loss", "target_of"),
+    [
+        (InstanceLoss(sigmoid=True, weights={"center": 1}), lambda target: target),
+        (InstanceLoss(sigmoid=True, weights={"proximity": 1}), lambda target: target),
+        (ICILoss(sigmoid=True), lambda target: target),
+        (InstanceLoss(softmax=True), lambda target: target),
+        (InstanceLoss(sigmoid=True, target_is_instances=True), lambda target: label_instances(target).labels),
+        (InstanceLoss(sigmoid=True, instance_loss=pixel.FocalRegionLoss()), lambda target: target),
+        (InstanceLoss(sigmoid=True, instance_loss=lambda a, b: ((a - b) ** 2).mean()), lambda target: target),
+    ],
+)
+def test_what_needs_more_than_sums_takes_the_lists(loss, target_of, fused):
+    input, target = CASES["2D"]()
+    made = fused(True)
+    assert loss(input, target_of(target)).isfinite()
+    assert made == []
+
+
+@pytest.mark.parametrize(
+    ("shape", "connectivity"),
+    [((2, 5, 5), 1), ((1, 5, 5), 2), ((1, 3, 4, 5), 1), ((1, 3, 4, 5), 2), ((2, 3, 3, 3), 3), ((1, 1, 1, 1), 1)],
+)
+def test_no_mask_has_more_components_than_the_tables_have_rows(shape, connectivity):
+    bound = most_components(shape, connectivity)
+    steps = sum(torch.meshgrid(*(torch.arange(n) for n in shape[1:]), indexing="ij"))
+    even = torch.stack(torch.meshgrid(*(torch.arange(n) % 2 == 0 for n in shape[1:]), indexing="ij")).all(0)
+    # what leaves most voxels alone: every second voxel, or every second along each axis
+    fullest = {1: steps % 2 == 0, len(shape) - 1: even}.get(connectivity, even)
+    for mask in (fullest, torch.rand(shape[1:], generator=torch.Generator().manual_seed(0)) < 0.4):
+        mask = mask.expand(shape)[:, None]
+        assert label_instances(mask, connectivity).count <= bound
+
+
+def test_the_host_waits_for_nothing(monkeypatch):
+    """Forward and backward on tensors without data, where whatever depends on data raises."""
+
+    def labels_without_data(mask, connectivity):
+        counts = torch.empty(mask.shape[0], dtype=torch.int64, device="meta")
+        return DenseLabels(torch.empty(mask.shape, dtype=torch.int32, device="meta")), counts
+
+    # the kernels have tests of their own
+    monkeypatch.setattr(overlap, "label_blocks", labels_without_data)
+    for module in (overlap, inputs):
+        monkeypatch.setattr(module, "_DEVICES", ("meta",))
+    with pytest.raises(NotImplementedError):
+        torch.empty(3, device="meta").nonzero()
+    terms = {"instance": 1, "instance_pred": 1, "false": 1, "missed": 1}
+    for loss in (
+        InstanceLoss(sigmoid=True, weights=terms),
+        InstanceLoss(sigmoid=True, pixel_loss=DiceCELoss(sigmoid=True), instance_loss=pixel.DiceCERegionLoss()),
+        SoftInstanceF1Loss(sigmoid=True, weights={"pixel": 1}),
+    ):
+        for shape in ((2, 1, 12, 10, 9), (3, 2, 16, 11)):
+            for dtype in (torch.float32, torch.bfloat16):
+                input = torch.empty(shape, dtype=dtype, device="meta").requires_grad_()
+                loss(input, torch.empty(shape, device="meta")).backward()
+                assert input.grad.shape == shape
