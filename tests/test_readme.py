@@ -28,7 +28,9 @@ def tables_module():
 @pytest.mark.parametrize("name", ["speed_cpu.json", "costs_cpu.json", "metrics_cpu.json", "training.json"])
 def test_tables_are_those_of_the_stored_results(name):
     module = tables_module()
-    assert module.TABLES[name](json.loads((module.RESULTS / name).read_text())) in README
+    result = json.loads((module.RESULTS / name).read_text())
+    for table in module.TABLES[name]:
+        assert table(result) in README
 
 
 def test_the_package_docstring_has_the_table_of_every_loss():

@@ -36,7 +36,7 @@ TRUE_TRANSFORMS, PRED_TRANSFORMS = "distance transforms, true", "distance transf
 CELLS = ("CCLoss", "BiCCLoss", VORONOI, TRUE_TRANSFORMS, PRED_TRANSFORMS)
 CELL_CASES = ("10 lesions", "60 lesions", "600 lesions")
 # a large fraction of a second each
-SLOW = (*CELLS, DENSE)
+SLOW = CELLS
 
 
 def losses() -> dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]]:
