@@ -93,8 +93,7 @@ class Overlap:
     ) -> None:
         """Lay ``pred`` over ``true``, the target and the predicted instances of ``volume``.
 
-        Instances of at most ``min_instance_size`` voxels are
-        not scored; they still touch and are touched.
+        Instances of at most ``min_instance_size`` voxels are not scored; they still touch and are touched.
         """
         self.shape = true.shape
         self.volume = volume
@@ -116,7 +115,8 @@ class Overlap:
     @cached_property
     def finite(self) -> torch.Tensor:
         """1, or NaN with a NaN gradient: components know no NaN, but a GradScaler has to see it."""
-        return 1 + (self.voxels.p * 0).sum()
+        # a NaN anywhere is in every sum
+        return 1 + (self._sum(self.voxels.p) * 0).sum()
 
     @property
     def block_voxels(self) -> torch.Tensor:

@@ -97,12 +97,15 @@ class Volume:
     @cached_property
     def is_target(self) -> torch.Tensor:
         """Bool (V,): which of the voxels at ``position`` are the target's."""
-        return self._at_position(self.prepared.target)
+        return self.prepared.target.reshape(-1)[self.position]
 
     @cached_property
     def is_predicted(self) -> torch.Tensor:
         """Bool (V,): which of the voxels at ``position`` are predicted instances'."""
-        return self._at_position(self.predicted)
+        # what is no target is there because it is predicted
+        predicted = torch.ones(self.position.shape, dtype=torch.bool, device=self.position.device)
+        predicted[self.is_target] = self.predicted.reshape(-1)[self.target_position]
+        return predicted
 
     def label_predicted(self, connectivity: int | None) -> Instances:
         """The predicted instances."""
@@ -182,9 +185,6 @@ class Volume:
     def _by_block(self, values: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
         """Sums (R,) of values (V,) at flat positions (V,)."""
         return segment_sum(values, self._block(position), self.blocks)
-
-    def _at_position(self, mask: torch.Tensor) -> torch.Tensor:
-        return mask.reshape(-1)[self.position]
 
     def _block(self, position: torch.Tensor) -> torch.Tensor:
         return torch.div(position, self.target[0].numel(), rounding_mode="floor")
