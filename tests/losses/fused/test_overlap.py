@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from monai.losses import DiceCELoss
@@ -203,3 +207,33 @@ def test_the_host_waits_for_nothing(monkeypatch):
                 input = torch.empty(shape, dtype=dtype, device="meta").requires_grad_()
                 loss(input, torch.empty(shape, device="meta")).backward()
                 assert input.grad.shape == shape
+
+
+_IN_TRITON = """
+import os
+import torch
+import torch.nn.functional as F
+from monai_instance_loss.losses import InstanceLoss
+from monai_instance_loss.losses.fused import overlap
+
+generator = torch.Generator().manual_seed(0)
+for shape, pool in (((2, 1, 17, 37), F.avg_pool2d), ((1, 1, 3, 8, 33), F.avg_pool3d)):
+    target = (pool(torch.rand(shape, generator=generator), 3, 1, 1) > 0.6).float()
+    input = 6 * (pool(target + torch.rand(shape, generator=generator), 3, 1, 1) - 0.7)
+    loss, results = InstanceLoss(sigmoid=True, weights={"false": 1, "missed": 1}), []
+    for devices, backend in (((), "cc3d"), (("cpu",), "triton")):
+        overlap._DEVICES, os.environ["MONAI_INSTANCE_LOSS_LABELLING"] = devices, backend
+        x = input.clone().requires_grad_()
+        value = loss(x, target)
+        results.append((value.detach(), *torch.autograd.grad(value, x)))
+    torch.testing.assert_close(*results, rtol=1e-6, atol=1e-8)
+"""
+
+
+def test_a_whole_loss_in_interpreted_kernels():
+    pytest.importorskip("triton")
+    environment = os.environ | {"TRITON_INTERPRET": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", _IN_TRITON], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
