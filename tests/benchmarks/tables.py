@@ -25,18 +25,18 @@ def speed_table(result: dict) -> str:
 
 
 def labelling_table(result: dict) -> str:
-    """Milliseconds of our labelling, and the times of the others over it, one row a case; few of the other sizes."""
+    """Times of labelling over ours, one row a case; few of the other sizes."""
     cases = [
         case
         for case in result.get("labelling", ())
         if case["size"] == "medium" or case["case"] in ("60 lesions", "noise 30 %")
     ]
     ours, *others = _names(case["methods"] for case in cases) or [""]
-    lines = _head("volumes", [f"{ours}, ms", *others])
+    lines = _head("volumes", [ours, *others])
     for case in cases:
         methods = case["methods"]
         label = f"{_shape([case])}, {case['case']}"
-        cells = [f"{methods[ours]['ms']['median']:.1f}", *(_ratio(methods.get(name), "over_ours") for name in others)]
+        cells = [_ratio(methods.get(name), "over_ours") for name in (ours, *others)]
         lines.append(_row(label, cells))
     return "\n".join(lines)
 
@@ -52,9 +52,9 @@ def memory_table(result: dict) -> str:
 
 
 def step_table(result: dict) -> str:
-    """Milliseconds of a training step, and per cent over one with InstanceLoss's pixel loss, one row a loss."""
+    """Time of a training step over one with MONAI's DiceCELoss, median and 10th to 90th percentile, one row a loss."""
     steps = result.get("step", ())
-    lines = _head("training step, ms (over the pixel loss alone)", [f"{row['step']}, {row['moment']}" for row in steps])
+    lines = _head("training step", [f"{row['step']}, {row['moment']}" for row in steps])
     for name in _names(row["losses"] for row in steps):
         rows = (row["losses"].get(name, {}) for row in steps)
         lines.append(_row(name, [_step(row) for row in rows]))
@@ -200,7 +200,8 @@ def _ratio(row: dict | None, key: str) -> str:
 def _step(row: dict) -> str:
     if "error" in row:
         return "failed"
-    return f"{row['ms']['median']:.1f} ({100 * row['over_pixel']['median'] - 100:+.1f} %)"
+    ratio = row["over_dicece"]
+    return f"{ratio['median']:.2f} ({ratio['p10']:.2f} to {ratio['p90']:.2f})"
 
 
 def _number(value: float | None, digits: int = 1) -> str:
