@@ -173,7 +173,7 @@ class Probability:
         values = values[:, self.first :]
         if values.device.type == "cpu":
             # numpy compares in half of torch's time
-            return torch.from_numpy(np.less(values.numpy(), bound)).logical_not_()
+            return torch.from_numpy(np.less(values.resolve_neg().numpy(), bound)).logical_not_()
         return (values < bound).logical_not_()
 
     def at(self, position: torch.Tensor) -> Voxels:
@@ -190,6 +190,10 @@ class Probability:
             where = position if self.first == 0 else (sample * count + channel) * size + voxel
             return self._voxels(_widened(flat.index_select(0, where)))
         base = sample * count * size + voxel
+        if count == 2:
+            # the other class is all the rest, also where its logit is infinite
+            own, rest = (flat.index_select(0, base + index * size) for index in (channel, 1 - channel))
+            return self._voxels(_widened(own) - _widened(rest))
         classes = [_widened(flat.index_select(0, base + index * size)) for index in range(count)]
         return self._voxels(_one_vs_rest(torch.stack(classes, 1), channel))
 

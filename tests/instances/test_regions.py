@@ -61,6 +61,28 @@ def test_ids_whose_product_has_no_int32():
     assert [column.tolist() for column in touching_pairs(true, pred)] == [[2**31 - 1], [2**31 - 2], [1]]
 
 
+def test_ids_whose_product_is_just_above_int32():
+    # 60001 * 60001 is above 2**31, and far below the square of that
+    true = torch.tensor([60000, 60000, 1, 0], dtype=torch.int32)
+    pred = torch.tensor([60000, 1, 0, 59999], dtype=torch.int32)
+    parts = fragments(true, pred)
+    assert list(zip(parts.true.tolist(), parts.pred.tolist(), strict=True)) == [
+        (0, 59999),
+        (1, 0),
+        (60000, 1),
+        (60000, 60000),
+    ]
+    assert parts.ids.tolist() == [3, 2, 1, 0]
+
+
+# few ids are counted in a table, large ones are sorted
+@pytest.mark.parametrize("largest", [2, 10**6])
+def test_types_of_fragments(largest):
+    parts = fragments(torch.tensor([0, 1, largest]), torch.tensor([1, 0, largest], dtype=torch.int32))
+    assert parts.ids.dtype == torch.int32
+    assert {column.dtype for column in (parts.position, parts.true, parts.pred, parts.voxels)} == {torch.int64}
+
+
 @pytest.mark.parametrize("function", [fragments, touching_pairs])
 def test_shapes_that_differ_are_refused(function):
     with pytest.raises(ValueError, match=r"Expected `pred` .*\(2, 3\), but got \(3, 2\)"):

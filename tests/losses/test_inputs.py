@@ -4,6 +4,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
+from monai_instance_loss.losses import inputs
 from monai_instance_loss.losses.inputs import InputOptions
 
 LOGITS = torch.linspace(-3, 3, 2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
@@ -79,6 +80,26 @@ def test_an_instance_map_is_ignored_where_any_channel_says_so():
     instances = options.label_target(prepared, None)
     assert instances.labels.tolist() == [[[[1, 0], [0, 2]], [[3, 0], [0, 0]]]]
     assert instance_map.tolist() == [[[[1, -1], [0, 2]], [[3, 4], [0, 0]]]]
+
+
+def test_a_bool_instance_map_has_one_instance_a_channel():
+    # two pieces of id 1
+    instance_map = torch.tensor([[[[True, False, True]], [[False, False, True]]]])
+    options = InputOptions(target_is_instances=True)
+    instances = options.label_target(options.prepare(torch.rand(1, 2, 1, 3), instance_map), None)
+    assert instances.labels.tolist() == [[[[1, 0, 1]], [[0, 0, 2]]]]
+
+
+@pytest.mark.parametrize("value", [2, -1, 0.5, torch.nan])
+def test_a_device_that_is_not_waited_for_refuses_what_is_not_binary(value, monkeypatch):
+    monkeypatch.setattr(inputs, "_DEVICES", ("cpu",))
+    target = ONE_HOT.float()
+    for first in (0, 1):
+        prepared = InputOptions(include_background=first == 0, sigmoid=True).prepare(LOGITS, target)
+        assert torch.equal(prepared.target, ONE_HOT[:, first:])
+    target[1, 2, 3, 4] = value
+    with pytest.raises(RuntimeError, match="Expected `target` to be binary"):
+        InputOptions(sigmoid=True).prepare(LOGITS, target)
 
 
 @pytest.mark.parametrize("flag", ["to_onehot_y", "include_background"])

@@ -209,6 +209,18 @@ def test_a_grad_scaler_skips_the_step(name):
     assert scaler.get_scale() == 1
 
 
+@pytest.mark.parametrize("name", ["false", "missed"])
+def test_nan_in_an_instance_too_small_to_be_scored(name):
+    # no instance is counted, and so no number that the NaN would be in
+    logits = torch.full((1, 1, 5, 6), -9.0)
+    logits[0, 0, 2, 3] = torch.nan
+    logits.requires_grad_()
+    value = InstanceLoss(sigmoid=True, weights=ONLY[name], min_instance_size=1)(logits, torch.zeros(1, 1, 5, 6))
+    assert value.isnan()
+    value.backward()
+    assert logits.grad.isnan().any()
+
+
 def test_nan_with_criteria_that_are_any_callable():
     logits = noisy_logits()
     logits[1, 0, 0, 0] = torch.nan

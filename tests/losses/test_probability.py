@@ -83,3 +83,24 @@ def test_gradient_and_graph(form):
     assert zero.requires_grad
     assert float(zero.detach()) == 0
     assert not options.prepare(x, torch.zeros_like(x)).probability.at_least(0.5).requires_grad
+
+
+@pytest.mark.parametrize("infinite", [-torch.inf, torch.inf])
+def test_an_infinite_logit_of_two_classes_has_a_finite_gradient(infinite):
+    logits = torch.tensor([[[[infinite, 2.0]], [[0.5, 1.0]]]], requires_grad=True)
+    lazy = Probability(logits, "softmax")
+    # p of class 0 is 0 or 1 with an infinite logit and sigmoid(2 - 1) beside it, and that of class 1 the rest
+    first = torch.tensor([1.0 if infinite > 0 else 0.0, 0.7310586])
+    expected = torch.cat([first, 1 - first])
+    for p in (lazy.at(torch.arange(4)).p, lazy.blocks(torch.arange(2)).p.flatten()):
+        torch.testing.assert_close(p, expected)
+        (grad,) = torch.autograd.grad((p * torch.arange(4)).sum(), logits)
+        # dp/dx = p (1 - p), p and 1 - p of the two classes weighted by 1 and 3
+        slope = 0.7310586 * 0.2689414 * (1 - 3)
+        torch.testing.assert_close(grad, torch.tensor([[[[0.0, slope]], [[0.0, -slope]]]]))
+
+
+def test_a_view_that_is_negated_when_it_is_read():
+    values = torch.complex(torch.zeros(1, 1, 1, 2), torch.tensor([[[[-0.2, -0.7]]]])).conj().imag
+    assert values.is_neg()
+    assert Probability(values, "probability").at_least(0.5).tolist() == [[[[False, True]]]]

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from monai_instance_loss.losses import reading
-from monai_instance_loss.losses.reading import read
+from monai_instance_loss.losses.reading import read, softplus
 
 NOTHING = torch.zeros(0, dtype=torch.int64)
 
@@ -41,7 +41,7 @@ def test_by_hand():
 
 
 # pieces of several rows, of one row, and of a part of one; the last one may be short
-@pytest.mark.parametrize("piece", [1, 4, 30, 65, 10**6])
+@pytest.mark.parametrize("piece", [1, 4, 20, 30, 65, 10**6])
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.7, 1.0])
 @pytest.mark.parametrize("names", [(), ("p",), ("ce_off",), ("ce_off", "p")])
 def test_is_that_of_whole_maps(piece, share, names, monkeypatch):
@@ -77,8 +77,14 @@ def test_gradcheck():
     assert torch.autograd.gradcheck(parts, logit)
 
 
-def test_a_layout_of_its_own():
-    logit = volume((3, 4, 5)).transpose(1, 2)
+# the last one is a channels-last batch, whose rows lie across each other in memory
+@pytest.mark.parametrize(
+    "logit",
+    [volume((3, 4, 5)).transpose(1, 2), volume((3, 4, 10))[..., ::2], volume((5, 4, 3)).permute(2, 0, 1)],
+    ids=["transposed", "sliced", "channels last"],
+)
+def test_a_layout_of_its_own(logit):
+    assert not logit.is_contiguous()
     position = some_positions(logit.numel(), 0.2)
     picked, sums = read(logit, position, position, ("p",))
     expected, p, _ = slow(logit, position, position)
@@ -102,7 +108,23 @@ def test_extreme_logits_have_finite_sums_and_gradients(dtype):
 def test_small_cross_entropies_keep_their_digits():
     x = torch.full((1, 10), -30.0)
     _, sums = read(x, NOTHING, NOTHING, ("ce_off",))
-    assert float(sums["ce_off"]) == pytest.approx(10 * math.exp(-30), rel=1e-5)
+    assert float(sums["ce_off"]) == pytest.approx(10 * math.exp(-30), rel=1e-5, abs=0)
+
+
+def test_moderate_cross_entropies_keep_their_digits_beside_large_ones():
+    # exp(800) is infinite, so that the row of 15 is read the slow way too
+    x = torch.tensor([[15.0], [800.0]], dtype=torch.float64)
+    _, sums = read(x, NOTHING, NOTHING, ("ce_off",))
+    expected = [15 + math.log1p(math.exp(-15)), 800]
+    assert sums["ce_off"].tolist() == pytest.approx(expected, rel=1e-14)
+    assert softplus(x).flatten().tolist() == pytest.approx(expected, rel=1e-14)
+
+
+def test_many_pieces_add_up_without_rounding(monkeypatch):
+    monkeypatch.setattr(reading, "_PIECE", 4)
+    x = torch.full((1, 20_000), math.log(1 / 9))
+    # p is 1/10; 5000 sums of 4 in float32 would be wrong in the sixth digit
+    assert float(read(x, NOTHING, NOTHING, ("p",)).sums["p"]) == pytest.approx(2000, rel=2e-7)
 
 
 def test_nan_stays_in_its_row_and_is_left_out_with_its_voxel():

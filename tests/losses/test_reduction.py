@@ -4,7 +4,7 @@ import pytest
 import torch
 from monai.utils import LossReduction
 
-from monai_instance_loss.losses.reduction import Averaging
+from monai_instance_loss.losses.reduction import Averaging, reduce_blocks
 
 # two samples, two classes; instances of class 0: 1 and 2 in sample 0, 6 in sample 1; of class 1: 4 in 0, 8 in 1
 TOTAL = torch.tensor([3.0, 4.0, 6.0, 8.0])
@@ -44,6 +44,22 @@ def test_absent_classes_are_left_out():
     only_second = torch.tensor([False, True])
     assert float(Averaging().instances(TOTAL, COUNT, (2, 2), only_second)) == 6
     assert float(Averaging().samples(torch.tensor([1.0, 2.0, 3.0, 4.0]), (2, 2), only_second)) == 3
+
+
+@pytest.mark.parametrize(("reduction", "expected"), [("mean", 2.0), ("sum", 4.0)])
+def test_only_what_is_scored_counts(reduction, expected):
+    averaging = Averaging(reduction=reduction)
+    scored = torch.tensor([True, False, True])
+    assert float(averaging.scored(torch.tensor([1.0, 7.0, 3.0]), scored)) == expected
+    assert float(averaging.scored(torch.tensor([1.0, 7.0, 3.0]), scored & False)) == 0
+
+
+def test_no_value_is_reduced_to_a_zero_with_graph():
+    nothing = torch.zeros(0, 2, requires_grad=True)
+    for reduction in ("mean", "sum"):
+        value = reduce_blocks(nothing, reduction, 4)
+        assert value.tolist() == 0
+        assert value.requires_grad
 
 
 def test_instances_carry_the_gradient():

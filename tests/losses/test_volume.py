@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from monai_instance_loss.losses import RegionLoss, RegionSums, pixel
+from monai_instance_loss.instances import label_instances
+from monai_instance_loss.instances.backends import SparseLabels
+from monai_instance_loss.losses import InstanceLoss, RegionLoss, RegionSums, pixel, volume
 from monai_instance_loss.losses.inputs import InputOptions
 from monai_instance_loss.losses.probability import Voxels
+from monai_instance_loss.losses.reading import read
 from monai_instance_loss.losses.volume import Volume
 
 REGION = sorted(
@@ -64,6 +67,64 @@ def test_off_sums_after_single_voxels_are_the_same(soft_batch):
     assert late.foreground.logit.shape == late.position.shape
     torch.testing.assert_close(late.off_sums(loss.off_maps), early.off_sums(loss.off_maps))
     torch.testing.assert_close(late.foreground.p, early.foreground.p)
+
+
+def test_a_sparse_prediction_is_labelled_where_it_is_predicted():
+    target, logits = torch.zeros(1, 1, 24, 24, 24), torch.full((1, 1, 24, 24, 24), -9.0)
+    # a lesion that is found at both ends, one that is missed, and a false component
+    target[0, 0, 3, 3, 2:9] = target[0, 0, 20, 1, 1] = 1
+    logits[0, 0, 3, 3, 1:4] = logits[0, 0, 3, 3, 7:9] = logits[0, 0, 12, 5:7, 5] = 9
+    batch = Volume(InputOptions(sigmoid=True).prepare(logits, target), 0.5)
+    found = batch.label_predicted(None)
+    assert isinstance(found.source, SparseLabels)
+    assert found.count == 3
+    assert torch.equal(found.labels, label_instances(logits > 0).labels)
+    assert torch.equal(found.at(batch.position, batch.is_predicted), found.labels.flatten()[batch.position])
+    assert batch.is_target.sum() == 8
+    assert batch.is_predicted.sum() == 7
+
+
+def test_logits_are_read_once(soft_batch, monkeypatch):
+    logits, target = soft_batch((2, 1, 12, 13), 2)
+    names = []
+
+    def recorded(*args):
+        names.append(args[3])
+        return read(*args)
+
+    monkeypatch.setattr(volume, "read", recorded)
+    criterion = pixel.DiceCERegionLoss()
+    # the second sample has no lesion, and is scored as a whole
+    target[1] = 0
+    loss = InstanceLoss(sigmoid=True, pixel_loss=pixel.DiceCERegionLoss(sigmoid=True), instance_loss=criterion)
+    assert loss(logits, target).isfinite()
+    assert [set(read_for) for read_for in names] == [{"p", "ce_off"}]
+
+
+def test_maps_that_are_not_read_for_are_summed_as_well(soft_batch):
+    logits, target = soft_batch((2, 1, 12, 13), 2)
+    batch = Volume(InputOptions(sigmoid=True).prepare(logits, target), 0.3)
+    # a loss that leaves `off_maps` at its default gets the sums of maps that it does not use
+    p, _ = batch.off_sums(lambda voxels: (voxels.p, voxels.ce_on))
+    torch.testing.assert_close(p, torch.where(target == 1, 0, logits.sigmoid()).flatten(1).sum(1))
+
+
+@pytest.mark.parametrize(
+    "options", [{"sigmoid": True}, {"sigmoid": True, "ignore_index": 2}, {"softmax": True}], ids=str
+)
+def test_whole_maps_of_a_gpu_have_the_same_sums(options, soft_batch, monkeypatch):
+    logits, target = soft_batch((2, 1 if "ignore_index" in options else 2, 12, 13), 2)
+    if "ignore_index" in options:
+        target[:, :, 2:4] = 2
+    x, losses, results = logits.requires_grad_(), (pixel.DiceCERegionLoss(), pixel.FocalRegionLoss()), []
+    for is_on_cpu in (True, False):
+        monkeypatch.setattr(Volume, "_is_on_cpu", is_on_cpu)
+        batch = Volume(InputOptions(**options).prepare(x, target))
+        sums = [batch.sums(loss.on_maps, loss.off_maps) for loss in losses]
+        total = sum(values.square().sum() for each in sums for values in (*each.on, *each.off))
+        counts = [(each.target_voxels, each.voxels) for each in sums]
+        results.append(([(each.on, each.off) for each in sums], counts, torch.autograd.grad(total, x)))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["logit", "p"])

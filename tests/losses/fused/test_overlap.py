@@ -54,7 +54,11 @@ def batch(shape, seed, share=0.12):
 
 def lesions_without(shape, which):
     input, target = batch(shape, 3)
-    if "target" in which:
+    if "a class" in which:
+        target[:, 1] = 0
+    if which == "a class":
+        input[:, 1] = -20
+    if which == "target":
         target[:1] = 0
     if "prediction" in which:
         input[-1:] = -20
@@ -63,12 +67,24 @@ def lesions_without(shape, which):
     return input, target
 
 
+def two_predictions_a_lesion():
+    target = torch.zeros(1, 1, 5, 9)
+    target[0, 0, 1, 1:8] = target[0, 0, 3, 8] = 1
+    input = torch.full((1, 1, 5, 9), -4.0, dtype=torch.float64)
+    input[0, 0, 0:2, 0:3] = 1
+    input[0, 0, 1:4, 6:9] = 2
+    return input, target
+
+
 CASES = {
+    "a lesion of two predictions": two_predictions_a_lesion,
+    "a class without target": lambda: lesions_without((2, 2, 12, 13), "target of a class"),
     "2D": lambda: batch((2, 2, 15, 18), 0),
     "3D": lambda: batch((2, 1, 9, 10, 7), 1),
     "dense": lambda: batch((2, 2, 15, 18), 2, 0.0),
     "a sample without target": lambda: lesions_without((2, 1, 12, 13), "target"),
     "a sample without prediction": lambda: lesions_without((2, 2, 12, 13), "prediction"),
+    "a class with nothing": lambda: lesions_without((2, 2, 12, 13), "a class"),
     "nothing": lambda: lesions_without((2, 1, 12, 13), "anything"),
     "one voxel": lambda: (torch.ones(1, 1, 1, 1, dtype=torch.float64), torch.ones(1, 1, 1, 1)),
 }
@@ -124,8 +140,20 @@ def test_a_pair_that_touches_in_two_places_counts_once(fused):
     input[0, 0, 0] = 20
     fused(True)
     # 2 of 5 predicted voxels lie on the 9 of the lesion: 1 - 2 * 2 / (5 + 9) on both sides
-    loss = InstanceLoss(sigmoid=True, weights={"pixel": 0})
-    assert float(loss(input, target)) == pytest.approx(2 * (1 - 4 / 14), abs=1e-5)
+    for exclude_other_tp in (True, False):
+        loss = InstanceLoss(sigmoid=True, weights={"pixel": 0}, exclude_other_tp=exclude_other_tp)
+        assert float(loss(input, target)) == pytest.approx(2 * (1 - 4 / 14), abs=1e-5)
+
+
+def test_nan_in_an_instance_too_small_to_be_scored_is_seen(fused):
+    input = torch.full((1, 1, 4, 5), -9.0)
+    input[0, 0, 2, 3] = torch.nan
+    weights = dict.fromkeys(InstanceLoss().weights, 0.0) | {"false": 1.0}
+    assert fused(True) == []
+    value, grad = results(InstanceLoss(sigmoid=True, min_instance_size=1), input, torch.zeros(1, 1, 4, 5), weights)
+    assert len(fused(True)) == 1
+    assert value.isnan()
+    assert grad.isnan().any()
 
 
 def test_nan_is_seen(fused):

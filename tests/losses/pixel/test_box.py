@@ -6,6 +6,7 @@ import torch
 from monai.losses import BoxGIoULoss
 from scipy import ndimage
 
+from monai_instance_loss.losses import InstanceLoss
 from monai_instance_loss.losses.pixel import InstanceBoxDIoULoss, InstanceBoxGIoULoss, diou_loss, giou_loss
 
 BOTH = [(InstanceBoxGIoULoss, giou_loss), (InstanceBoxDIoULoss, diou_loss)]
@@ -192,3 +193,16 @@ def test_options_are_checked():
         InstanceBoxGIoULoss(threshold=1.0)
     with pytest.raises(ValueError, match=r"`connectivity` to be None or an integer in 1\.\.2"):
         InstanceBoxDIoULoss(connectivity=3)(torch.rand(1, 1, 4, 4), torch.ones(1, 1, 4, 4))
+
+
+@pytest.mark.parametrize("cls", [InstanceBoxGIoULoss, InstanceBoxDIoULoss])
+def test_a_pixel_loss_keeps_its_own_threshold(cls):
+    target = torch.zeros(1, 1, 6, 8)
+    target[0, 0, 1:4, 1:4] = 1
+    # a false component of p = 0.3 is there at a threshold of 0.1, and not at 0.5
+    p = 0.9 * target
+    p[0, 0, 4:6, 6:8] = 0.3
+    alone = cls(threshold=0.5)
+    inside = InstanceLoss(threshold=0.1, pixel_loss=alone).terms(p, target).pixel
+    assert float(inside) == float(alone(p, target))
+    assert float(inside) != float(cls(threshold=0.1)(p, target))
