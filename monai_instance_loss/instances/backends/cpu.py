@@ -71,16 +71,14 @@ class BlockLabels:
 
     def at(self, position: torch.Tensor, inside: torch.Tensor | None = None) -> torch.Tensor:
         """int32 labels (V,) at flat positions (V,) in ascending order."""
-        where = position.numpy()
         size = math.prod(self.shape[1:])
-        bounds = np.searchsorted(where, np.arange(len(self.blocks) + 1) * size)
-        labels = np.empty(where.shape, dtype=np.int32)
-        for index, (ids, count, offset) in enumerate(zip(self.blocks, self.counts, self._offsets(), strict=True)):
-            chunk = slice(bounds[index], bounds[index + 1])
-            own = np.arange(offset, offset + count + 1, dtype=np.int32)
-            own[0] = 0
-            own.take(ids.reshape(-1).take(where[chunk] - index * size), out=labels[chunk], mode="clip")
-        return torch.from_numpy(labels)
+        bounds = torch.searchsorted(position, torch.arange(len(self.blocks) + 1) * size).tolist()
+        parts = []
+        for index, (ids, offset) in enumerate(zip(self.blocks, self._offsets(), strict=True)):
+            where = position[bounds[index] : bounds[index + 1]] - index * size
+            picked = torch.from_numpy(_as_int32(ids)).view(-1).index_select(0, where)
+            parts.append(torch.clamp(picked, max=1).mul_(offset).add_(picked) if offset else picked)
+        return torch.cat(parts)
 
     def _offsets(self) -> list[int]:
         return [sum(self.counts[:index]) for index in range(len(self.counts))]
