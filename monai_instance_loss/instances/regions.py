@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ __all__ = [
     "fragments",
     "positions",
     "presence",
+    "range_sum",
     "segment_sum",
     "sorted_sum",
     "touching_pairs",
@@ -26,6 +28,8 @@ __all__ = [
 _PIECE = 2**16
 # entries of a table a voxel
 _TABLE = 8
+# where fewer of the words of eight voxels hold foreground than one in so many, the foreground is sparse
+_FEW_WORDS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +111,7 @@ def _count_keys(keys: torch.Tensor, bound: int) -> tuple[torch.Tensor, torch.Ten
         return distinct.long(), index.int(), torch.bincount(index, minlength=distinct.numel())
     # a table of all pairs, where it is not much longer than the keys, saves sorting them
     counts = torch.bincount(keys, minlength=bound)
-    distinct = counts.nonzero().squeeze(1)
+    distinct = positions(counts > 0)
     rank = torch.empty(bound, dtype=torch.int32, device=keys.device)
     rank[distinct] = torch.arange(distinct.numel(), dtype=torch.int32, device=keys.device)
     return distinct, rank.index_select(0, keys), counts[distinct]
@@ -158,6 +162,28 @@ def segment_sum(values: torch.Tensor, ids: torch.Tensor, count: int) -> torch.Te
         tensor([5., 2., 0.])
     """
     result: torch.Tensor = _SegmentSum.apply(values, ids, count)
+    return result
+
+
+def range_sum(values: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
+    """``segment_sum`` of values that lie one segment behind the other, whose lengths are known.
+
+    Source: ours. Differentiable in ``values``; the same sums in any order and on any device, as those of
+    ``segment_sum``.
+
+    Args:
+        values: (V,), any float type.
+        lengths: number of values in each segment; they add up to V.
+
+    Returns:
+        (count,), float64 for float64 values and float32 otherwise.
+
+    Example:
+        >>> import torch
+        >>> range_sum(torch.tensor([1.0, 2.0, 4.0]), [2, 0, 1])
+        tensor([3., 0., 4.])
+    """
+    result: torch.Tensor = _RangeSum.apply(values, tuple(lengths))
     return result
 
 
@@ -220,8 +246,19 @@ def positions(mask: torch.Tensor) -> torch.Tensor:
     flat = mask.reshape(-1)
     if flat.device.type != "cpu":
         return flat.nonzero().squeeze(1)
-    # several times faster than torch's on the CPU
-    return torch.from_numpy(np.flatnonzero(flat.numpy()))
+    # numpy's is several times faster than torch's on the CPU
+    voxels = np.ascontiguousarray(flat.numpy())
+    words = voxels[: voxels.size // 8 * 8].view(np.int64)
+    filled = words != 0
+    if words.size * 8 != voxels.size or np.count_nonzero(filled) * _FEW_WORDS > words.size:
+        return torch.from_numpy(np.flatnonzero(voxels))
+    # sparse foreground is looked for in eight voxels at a time, and voxel by voxel only where it is
+    word = np.flatnonzero(filled)
+    found = torch.from_numpy(np.flatnonzero(words[word].view(bool)))
+    # how far the voxels of each word have moved up
+    moved = torch.from_numpy((word - np.arange(word.size)) * 8)
+    # a shift by 3 takes a tenth of the time of a division by 8
+    return moved.index_select(0, found >> 3).add_(found)
 
 
 def count_voxels(mask: torch.Tensor) -> torch.Tensor:
@@ -271,6 +308,23 @@ class _SegmentSum(torch.autograd.Function):
         return grads[0].index_select(0, ids).to(ctx.dtype), None, None
 
 
+class _RangeSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: torch.Tensor, lengths: tuple[int, ...]) -> torch.Tensor:
+        ctx.lengths, ctx.dtype = lengths, values.dtype
+        if values.dtype == torch.float64 or not values.numel():
+            widened = values.to(torch.promote_types(values.dtype, torch.float32))
+            return _ranges(widened, lengths) + widened.abs().sum() * 0
+        scale, peak = _fixed_point(values.float())
+        sums = _ranges((values.double() * scale).long(), lengths)
+        return (sums.double() / scale).float() + peak * 0
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None]:
+        spread = [grad.expand(length) for grad, length in zip(grads[0], ctx.lengths, strict=True)]
+        return torch.cat(spread).to(ctx.dtype), None
+
+
 class _SortedSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: torch.Tensor, ids: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
@@ -279,12 +333,16 @@ class _SortedSum(torch.autograd.Function):
         scale, peak = _fixed_point(values)
         running = torch.cat([ids.new_zeros(1), (values.double() * scale).long().cumsum(0)])
         sums = torch.diff(running[last], prepend=running[:1])
-        return (sums / scale + peak * 0).to(values.dtype)
+        return (sums.double() / scale + peak * 0).to(values.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         (ids,) = ctx.saved_tensors
         return grads[0].index_select(0, ids).to(ctx.dtype), None, None
+
+
+def _ranges(values: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
+    return torch.stack([part.sum() for part in values.split(lengths)]) if lengths else values.new_zeros(0)
 
 
 def _sum_fixed_point(values: torch.Tensor, ids: torch.Tensor, count: int) -> torch.Tensor:
@@ -296,15 +354,19 @@ def _sum_fixed_point(values: torch.Tensor, ids: torch.Tensor, count: int) -> tor
     # in pieces that stay in the cache of a CPU; integers may be added in any order
     step = _PIECE if values.device.type == "cpu" else values.numel()
     for part, owner in zip(values.split(step), ids.split(step), strict=True):
-        sums.index_add_(0, owner, (part.double() * scale).long())
+        sums.index_add_(0, owner, part.double().mul_(scale).long())
     # integers know no NaN: `peak` brings it back
-    return (sums / scale).float() + peak * 0
+    return (sums.double() / scale).float() + peak * 0
 
 
-def _fixed_point(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _fixed_point(values: torch.Tensor) -> tuple[torch.Tensor | float, torch.Tensor | float]:
     """The power of two that makes integers of values of which any number can be added, and the largest magnitude."""
     low, high = torch.aminmax(values)
-    peak = torch.maximum(-low, high)
     # as many bits as the sum of all values can take without leaving int64
     bits = 62 - values.numel().bit_length()
+    if values.device.type == "cpu":
+        # at hand, and in half the time of tensors of one number
+        largest = max(-float(low), float(high))
+        return math.ldexp(1, bits - math.frexp(largest)[1]), largest
+    peak = torch.maximum(-low, high)
     return torch.ldexp(torch.ones_like(peak, dtype=torch.float64), bits - torch.frexp(peak).exponent), peak

@@ -120,7 +120,7 @@ class InputOptions:
             return Prepared(probability, mask[:, probability.first :], ignored)
         position = positions(mask)
         # what is no foreground is 0, so only foreground, which is sparse, can break a rule
-        values = plain.reshape(-1)[position]
+        values = plain.reshape(-1).index_select(0, position)
         if self.target_is_instances:
             self._check_ids(values, plain)
         else:
@@ -128,7 +128,7 @@ class InputOptions:
         if probability.first:
             mask, plain = mask[:, probability.first :], plain[:, probability.first :]
             position = positions(mask)
-            values = plain.reshape(-1)[position]
+            values = plain.reshape(-1).index_select(0, position)
         return Prepared(probability, mask, ignored, position, values if self.target_is_instances else None)
 
     def pixel_arguments(

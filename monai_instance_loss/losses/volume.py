@@ -8,9 +8,9 @@ from functools import cached_property
 
 import torch
 
-from monai_instance_loss.instances import Instances, segment_sum
+from monai_instance_loss.instances import Instances
 from monai_instance_loss.instances.labelling import label_mask, resolve_connectivity
-from monai_instance_loss.instances.regions import count_voxels, positions
+from monai_instance_loss.instances.regions import count_voxels, positions, range_sum
 from monai_instance_loss.losses.inputs import Prepared
 from monai_instance_loss.losses.probability import Voxels
 from monai_instance_loss.losses.reading import read
@@ -72,7 +72,7 @@ class Volume:
     def target_voxels(self) -> torch.Tensor:
         """int64 (R,): voxels of the target."""
         if self._is_on_cpu:
-            return torch.bincount(self._block(self.target_position), minlength=self.blocks)
+            return torch.tensor(self._target_lengths)
         return self.target.flatten(1).sum(1)
 
     @cached_property
@@ -97,15 +97,15 @@ class Volume:
     @cached_property
     def is_target(self) -> torch.Tensor:
         """Bool (V,): which of the voxels at ``position`` are the target's."""
-        return self.prepared.target.reshape(-1)[self.position]
+        return self.prepared.target.reshape(-1).index_select(0, self.position)
 
     @cached_property
     def is_predicted(self) -> torch.Tensor:
         """Bool (V,): which of the voxels at ``position`` are predicted instances'."""
         # what is no target is there because it is predicted
         predicted = torch.ones(self.position.shape, dtype=torch.bool, device=self.position.device)
-        predicted[self.is_target] = self.predicted.reshape(-1)[self.target_position]
-        return predicted
+        of_target = self.predicted.reshape(-1).index_select(0, self.target_position)
+        return predicted.index_copy_(0, self._target_index, of_target)
 
     def label_predicted(self, connectivity: int | None) -> Instances:
         """The predicted instances."""
@@ -124,7 +124,7 @@ class Volume:
         """Probabilities (T,) of the target's voxels, in the order of ``target_position``."""
         if self.threshold is None:
             return self.foreground
-        return self.foreground.select(positions(self.is_target))
+        return self.foreground.select(self._target_index)
 
     @cached_property
     def off_target(self) -> Voxels:
@@ -148,7 +148,7 @@ class Volume:
         # what is summed over a volume is read before single voxels are, in one go
         off = self.off_sums(off_maps)
         if self._is_on_cpu:
-            on = tuple(self._by_block(values, self.target_position) for values in on_maps(self.on_target))
+            on = tuple(range_sum(values, self._target_lengths) for values in on_maps(self.on_target))
         else:
             on = tuple(torch.where(self.target, values, 0).flatten(1).sum(1) for values in on_maps(self.voxels))
         return RegionSums(on, off, self.target_voxels, self.voxels_per_block)
@@ -166,6 +166,11 @@ class Volume:
             self._read(wanted)
         return tuple(self._off_sums[name] for name in names)
 
+    @cached_property
+    def _target_index(self) -> torch.Tensor:
+        """int64 (T,): index of the target's voxels among those at ``position``."""
+        return positions(self.is_target)
+
     @property
     def _is_read(self) -> bool:
         """Whether each channel's logits are at hand, to be read in one pass."""
@@ -182,12 +187,11 @@ class Volume:
             self._picked = picked
         return self._picked
 
-    def _by_block(self, values: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
-        """Sums (R,) of values (V,) at flat positions (V,)."""
-        return segment_sum(values, self._block(position), self.blocks)
-
-    def _block(self, position: torch.Tensor) -> torch.Tensor:
-        return torch.div(position, self.target[0].numel(), rounding_mode="floor")
+    @cached_property
+    def _target_lengths(self) -> list[int]:
+        """How many of the target's voxels, in the order of ``target_position``, are in each of the R blocks."""
+        edges = torch.arange(self.blocks + 1) * self.target[0].numel()
+        return torch.diff(torch.searchsorted(self.target_position, edges)).tolist()
 
     def _sum(self, values: torch.Tensor, off_target: bool = False) -> torch.Tensor:
         # a pixel loss and a criterion share maps, the probability first among them: the same tensor is summed once

@@ -66,6 +66,27 @@ def test_is_that_of_whole_maps(piece, share, names, monkeypatch):
     torch.testing.assert_close(results[0], results[1], rtol=1e-10, atol=1e-12)
 
 
+# wide rows, some of which are a whole number of the stretches that cross-entropies are multiplied in
+@pytest.mark.parametrize("width", [4096, 8192, 8200])
+@pytest.mark.parametrize("piece", [4096, 8192, 2**18])
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float32, 1e-6), (torch.float64, 1e-13)])
+def test_wide_rows_are_those_of_whole_maps(width, piece, dtype, rtol, monkeypatch):
+    monkeypatch.setattr(reading, "_PIECE", piece)
+    logit = volume((3, width), dtype) - 6
+    left_out = some_positions(logit.numel(), 0.1)
+    _, sums = read(logit, NOTHING, left_out, ("ce_off", "p"))
+    _, p, ce = slow(logit.double(), NOTHING, left_out)
+    torch.testing.assert_close((sums["p"], sums["ce_off"]), (p.to(dtype), ce.to(dtype)), rtol=rtol, atol=0)
+
+
+def test_cross_entropies_whose_product_overflows_are_added():
+    # exp(4 * 30) is infinite in float32, and voxels 1024 apart are multiplied
+    x = torch.full((2, 4096), -30.0)
+    x[1, 5::1024] = 30
+    _, sums = read(x, NOTHING, NOTHING, ("ce_off",))
+    assert sums["ce_off"].tolist() == pytest.approx([4096 * math.exp(-30), 120], rel=1e-5, abs=0)
+
+
 def test_gradcheck():
     logit = volume((2, 3, 4)).requires_grad_()
     position, left_out = torch.tensor([1, 6, 13]), torch.tensor([6, 8])

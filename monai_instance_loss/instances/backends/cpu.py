@@ -15,7 +15,7 @@ from monai_instance_loss.instances.regions import positions
 # orthogonal steps -> number of neighbours, which is how cc3d names connectivity
 _NEIGHBOURS = {1: 6, 2: 18, 3: 26}
 # where there are fewer voxels than one in so many, and fewer runs, these take less time than cc3d's pass over all
-_SPARSE_VOXELS, _SPARSE_RUNS = 16, 256
+_SPARSE_VOXELS, _SPARSE_RUNS = 16, 128
 
 
 def label_blocks_cpu(
@@ -30,7 +30,7 @@ def label_blocks_cpu(
         if position is None:
             position = positions(mask)
         elif inside is not None:
-            position = position[inside]
+            position = position.index_select(0, positions(inside))
         first = run_starts(position, mask.shape[-1])
         if first.size * _SPARSE_RUNS <= mask.numel():
             return label_runs(mask.shape, position, first, connectivity)
@@ -73,12 +73,14 @@ class BlockLabels:
         """int32 labels (V,) at flat positions (V,) in ascending order."""
         size = math.prod(self.shape[1:])
         bounds = torch.searchsorted(position, torch.arange(len(self.blocks) + 1) * size).tolist()
-        parts = []
+        labels = torch.empty(position.shape, dtype=torch.int32)
         for index, (ids, offset) in enumerate(zip(self.blocks, self._offsets(), strict=True)):
-            where = position[bounds[index] : bounds[index + 1]] - index * size
-            picked = torch.from_numpy(_as_int32(ids)).view(-1).index_select(0, where)
-            parts.append(torch.clamp(picked, max=1).mul_(offset).add_(picked) if offset else picked)
-        return torch.cat(parts)
+            within = slice(bounds[index], bounds[index + 1])
+            where = position[within] - index * size if index else position[within]
+            picked = torch.index_select(torch.from_numpy(_as_int32(ids)).view(-1), 0, where, out=labels[within])
+            if offset:
+                picked.add_(torch.clamp(picked, max=1), alpha=offset)
+        return labels
 
     def _offsets(self) -> list[int]:
         return [sum(self.counts[:index]) for index in range(len(self.counts))]

@@ -69,8 +69,8 @@ def test_sparse_masks_are_labelled_by_runs():
     # known positions change nothing
     known, _ = label_blocks_cpu(mask, 3, mask.flatten().nonzero().squeeze(1))
     assert known.ids.tolist() == sparse.ids.tolist()
-    # 32 runs of 8192 voxels are few, 33 are not, and neither are 512 voxels of long runs
-    for filled, is_sparse in ((mask_of_specks(32), True), (mask_of_specks(33), False)):
+    # 64 runs of 8192 voxels are few, 65 are not, and neither are 512 voxels of long runs
+    for filled, is_sparse in ((mask_of_specks(64), True), (mask_of_specks(65), False)):
         assert isinstance(label_blocks_cpu(filled, 3)[0], SparseLabels) == is_sparse
         check_same(filled, 3)
     mask[1, 4:6] = True
