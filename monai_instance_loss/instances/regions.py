@@ -315,9 +315,8 @@ class _RangeSum(torch.autograd.Function):
         if values.dtype == torch.float64 or not values.numel():
             widened = values.to(torch.promote_types(values.dtype, torch.float32))
             return _ranges(widened, lengths) + widened.abs().sum() * 0
-        scale, peak = _fixed_point(values.float())
-        sums = _ranges((values.double() * scale).long(), lengths)
-        return (sums.double() / scale).float() + peak * 0
+        scale, inverse = _fixed_point(values.float())
+        return _ranges((values.double() * scale).long(), lengths).double().mul_(inverse).float()
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None]:
@@ -330,10 +329,10 @@ class _SortedSum(torch.autograd.Function):
     def forward(ctx: Any, values: torch.Tensor, ids: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(ids)
         ctx.dtype = values.dtype
-        scale, peak = _fixed_point(values)
+        scale, inverse = _fixed_point(values)
         running = torch.cat([ids.new_zeros(1), (values.double() * scale).long().cumsum(0)])
         sums = torch.diff(running[last], prepend=running[:1])
-        return (sums.double() / scale + peak * 0).to(values.dtype)
+        return (sums.double() * inverse).to(values.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None]:
@@ -349,24 +348,29 @@ def _sum_fixed_point(values: torch.Tensor, ids: torch.Tensor, count: int) -> tor
     """Sum float32 values as integers, which is associative: the same sum in any order, on any device."""
     if values.numel() == 0:
         return values.new_zeros(count)
-    scale, peak = _fixed_point(values)
+    scale, inverse = _fixed_point(values)
     sums = torch.zeros(count, dtype=torch.int64, device=values.device)
-    # in pieces that stay in the cache of a CPU; integers may be added in any order
+    # in pieces that stay in the cache of a CPU core; integers may be added in any order
     step = _PIECE if values.device.type == "cpu" else values.numel()
-    for part, owner in zip(values.split(step), ids.split(step), strict=True):
-        sums.index_add_(0, owner, part.double().mul_(scale).long())
-    # integers know no NaN: `peak` brings it back
-    return (sums.double() / scale).float() + peak * 0
+    for start in range(0, values.numel(), step):
+        part = values[start : start + step].double().mul_(scale).long()
+        sums.index_add_(0, ids[start : start + step], part)
+    return sums.double().mul_(inverse).float()
 
 
 def _fixed_point(values: torch.Tensor) -> tuple[torch.Tensor | float, torch.Tensor | float]:
-    """The power of two that makes integers of values of which any number can be added, and the largest magnitude."""
+    """The power of two that makes integers of values of which any number can be added, and its inverse.
+
+    The inverse is NaN if a value is not finite: integers know no NaN, and have it back from there.
+    """
     low, high = torch.aminmax(values)
     # as many bits as the sum of all values can take without leaving int64
     bits = 62 - values.numel().bit_length()
     if values.device.type == "cpu":
         # at hand, and in half the time of tensors of one number
         largest = max(-float(low), float(high))
-        return math.ldexp(1, bits - math.frexp(largest)[1]), largest
-    peak = torch.maximum(-low, high)
-    return torch.ldexp(torch.ones_like(peak, dtype=torch.float64), bits - torch.frexp(peak).exponent), peak
+        scale = math.ldexp(1, bits - math.frexp(largest)[1])
+        return scale, 1 / scale + largest * 0
+    peak = torch.maximum(-low, high).double()
+    scales = torch.ldexp(torch.ones_like(peak), bits - torch.frexp(peak).exponent)
+    return scales, 1 / scales + peak * 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -67,7 +68,7 @@ class _Read(torch.autograd.Function):
         # a GPU would have to be waited for
         quick = logit.device.type == "cpu"
         totals = _sums(logit, left_out, sums, quick)
-        if quick and not all(bool(total.isfinite().all()) for total in totals):
+        if quick and not all(math.isfinite(total.sum()) for total in totals):
             totals = _sums(logit, left_out, sums, quick=False)
         return logit.view(-1).index_select(0, position), *(total.to(logit.dtype) for total in totals)
 

@@ -59,10 +59,10 @@ def label_blocks_runs(
 def run_starts(position: torch.Tensor, width: int) -> np.ndarray:
     """Index among ascending flat positions (V,) of the first voxel of each run, in rows of ``width`` voxels."""
     where = position.numpy()
-    # numpy takes a fifth of the time of a remainder for a quotient
-    row = where // width
+    # with a gap behind each row, in which every run ends
+    spaced = where + where // width
     begins = np.ones(where.shape, dtype=bool)
-    np.logical_or(where[1:] != where[:-1] + 1, row[1:] != row[:-1], out=begins[1:])
+    np.not_equal(spaced[1:], spaced[:-1] + 1, out=begins[1:])
     return np.flatnonzero(begins)
 
 
