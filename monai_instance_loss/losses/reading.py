@@ -86,58 +86,64 @@ class _Read(torch.autograd.Function):
 
 def _sums(logit: torch.Tensor, left_out: torch.Tensor, names: tuple[str, ...], quick: bool) -> list[torch.Tensor]:
     """Sums (R,) of logits (R, voxels); quick ones are in half the time, and not finite where a logit is above 20."""
-    totals = [logit.new_zeros(logit.shape[0], dtype=torch.float64) for _ in names]
+    totals = {name: logit.new_zeros(logit.shape[0], dtype=torch.float64) for name in names}
     pieces = _pieces(logit, left_out) if names else []
     # buffers for all: new ones a piece take longer to get than to fill
     size = max((piece.stop - piece.start for piece in pieces), default=0)
-    exps, buffer = logit.new_empty(size if quick else 0), logit.new_empty(size)
+    buffers = [logit.new_empty(size) for _ in range(3 if quick else 1)]
     for piece in pieces:
-        values, exp = buffer[: piece.stop - piece.start], exps[: piece.stop - piece.start]
-        if quick:
-            # both maps come from it, and are 0 where it is
-            torch.exp(piece.flat(logit), out=exp).index_fill_(0, piece.left_out, 0)
-        for name, total in zip(names, totals, strict=True):
-            if quick:
-                sums = _SUMS[name](piece.by_row(exp), piece.by_row(values))
-            else:
-                _MAPS[name](piece.flat(logit), values).index_fill_(0, piece.left_out, 0)
-                sums = piece.by_row(values).sum(1)
-            total[piece.rows].add_(sums)
-    return totals
+        of_piece = (_quick_sums if quick else _slow_sums)(
+            piece, logit, names, [buffer[: piece.stop - piece.start] for buffer in buffers]
+        )
+        for name, values in of_piece.items():
+            totals[name][piece.rows].add_(values)
+    return list(totals.values())
 
 
-def _sigmoid(logit: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
-    return torch.sigmoid(logit, out=out)
+def _slow_sums(
+    piece: _Piece, logit: torch.Tensor, names: tuple[str, ...], buffers: list[torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Sums (rows,) of the piece by name."""
+    (buffer,) = buffers
+    sums = {}
+    for name in names:
+        if name == "p":
+            torch.sigmoid(piece.flat(logit), out=buffer)
+        else:
+            torch.ops.aten.softplus.out(piece.flat(logit), 1, _LINEAR, out=buffer)
+        sums[name] = piece.by_row(buffer.index_fill_(0, piece.left_out, 0)).sum(1)
+    return sums
 
 
-def _softplus(logit: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
-    result: torch.Tensor = torch.ops.aten.softplus.out(logit, 1, _LINEAR, out=out)
-    return result
+def _quick_sums(
+    piece: _Piece, logit: torch.Tensor, names: tuple[str, ...], buffers: list[torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """The same from one exponential for all."""
+    exp, more, other = (piece.by_row(buffer) for buffer in buffers)
+    torch.exp(piece.flat(logit), out=buffers[0]).index_fill_(0, piece.left_out, 0)
+    torch.add(exp, 1, out=more)
+    sums = {}
+    if "ce_off" in names:
+        sums["ce_off"] = _log_sum(exp, more, other)
+    if "p" in names:
+        sums["p"] = torch.div(exp, more, out=more).sum(1)
+    return sums
 
 
-def _p_sum(exp: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
-    """Sums (r,) of p from the exponentials (r, n) of logits."""
-    return torch.div(exp, torch.add(exp, 1, out=out), out=out).sum(1)
-
-
-def _ce_sum(exp: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
-    """Sums (r,) of -log(1 - p) from the exponentials (r, n) of logits."""
-    rows, width = exp.shape
+def _log_sum(values: torch.Tensor, more: torch.Tensor, buffer: torch.Tensor) -> torch.Tensor:
+    """Sums (r,) of log(1 + values) of values (r, n), ``more`` being 1 + values."""
+    rows, width = values.shape
     if width % (4 * _STRETCH):
-        return torch.log1p(exp, out=out).sum(1)
-    # a logarithm takes longer than a product, and (1 + a) (1 + b) is 1 + (a + a b + b); stretches of voxels, so that a
-    # core goes on with what it has in its cache
-    a, b, c, d = exp.view(-1, 4, _STRETCH).unbind(1)
-    ab, cd, abcd, _ = out.view(-1, 4, _STRETCH).unbind(1)
-    torch.addcmul(a, a, b, out=ab).add_(b)
-    torch.addcmul(c, c, d, out=cd).add_(d)
-    torch.addcmul(ab, ab, cd, out=abcd).add_(cd)
+        return torch.log1p(values, out=buffer).sum(1)
+    # a logarithm takes longer than a product: (1 + a) (1 + b) - 1 is a + b (1 + a). Stretches of voxels, so that a core
+    # goes on with what it has in its cache
+    a, b, c, d = values.view(-1, 4, _STRETCH).unbind(1)
+    more_a, _, more_c, _ = more.view(-1, 4, _STRETCH).unbind(1)
+    ab, cd, abcd, _ = buffer.view(-1, 4, _STRETCH).unbind(1)
+    torch.addcmul(a, b, more_a, out=ab)
+    torch.addcmul(c, d, more_c, out=cd)
+    torch.addcmul(ab, cd, torch.add(ab, 1, out=abcd), out=abcd)
     return abcd.log1p_().view(rows, -1, _STRETCH).sum((1, 2))
-
-
-# what is summed, from logits, and its sums, from their exponentials
-_MAPS = {"p": _sigmoid, "ce_off": _softplus}
-_SUMS = {"p": _p_sum, "ce_off": _ce_sum}
 
 
 def _gradient(logit: torch.Tensor, left_out: torch.Tensor, slopes: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -151,8 +157,7 @@ def _gradient(logit: torch.Tensor, left_out: torch.Tensor, slopes: dict[str, tor
     buffer = logit.new_empty(max((piece.stop - piece.start for piece in pieces), default=0))
     for piece in pieces:
         p = buffer[: piece.stop - piece.start]
-        _sigmoid(piece.flat(logit), p)
-        p.index_fill_(0, piece.left_out, 0)
+        torch.sigmoid(piece.flat(logit), out=p).index_fill_(0, piece.left_out, 0)
         p, out = piece.by_row(p), piece.by_row(piece.flat(grad))
         torch.mul(p, -of_p[piece.rows], out=out).add_(both[piece.rows]).mul_(p)
     return grad

@@ -72,7 +72,7 @@ class Volume:
     def target_voxels(self) -> torch.Tensor:
         """int64 (R,): voxels of the target."""
         if self._is_on_cpu:
-            return torch.tensor(self._target_lengths)
+            return torch.tensor(self._target_lengths, dtype=torch.int64)
         return self.target.flatten(1).sum(1)
 
     @cached_property
