@@ -11,6 +11,9 @@ import torch
 
 from monai_instance_loss.instances.regions import positions
 
+# runs are looked up by cells of so many voxels, as a power of 2
+_CELL = 7
+
 
 @dataclass(frozen=True, eq=False)
 class SparseLabels:
@@ -95,9 +98,10 @@ def _touching(
     width = spatial[-1] + 1
     begin = start - row * spatial[-1] + padded * width
     end = begin + length - 1
-    # the first run in each row or after it; behind the last run there is one out of reach
-    first = np.zeros(padded[-1] + 2 if padded.size else 0, dtype=np.int64)
-    np.cumsum(np.bincount(padded), out=first[1:])
+    # the first run that ends in each cell or after it; behind the last run there is one out of reach
+    cell = end >> _CELL
+    first = np.zeros(cell[-1] + 2 if cell.size else 0, dtype=np.int64)
+    np.cumsum(np.bincount(cell), out=first[1:])
     begins, ends = (np.append(at, np.iinfo(np.int64).max) for at in (begin, end))
     parts = [(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))]
     for step in product((-1, 0, 1), repeat=len(strides)):
@@ -108,7 +112,7 @@ def _touching(
         # a step along the last axis as well, where connectivity leaves one
         reach = min(1, connectivity - sum(map(abs, step)))
         low, high = begin + (move * width - reach), end + (move * width + reach)
-        other = first[padded + move]
+        other = first[low >> _CELL]
         behind = np.flatnonzero(ends[other] < low)
         while behind.size:
             other[behind] = after = other[behind] + 1
@@ -134,8 +138,8 @@ def _padded_rows(row: np.ndarray, rows: tuple[int, ...]) -> tuple[np.ndarray, li
         outer = outer // extent
         padded += outer * strides[0]
         strides.insert(0, strides[0] * (extent + 1))
-    # as far from the first row as a step goes back
-    return padded + sum(strides[1:]), strides[1:]
+    # further from the first row than a step goes back
+    return padded + sum(strides[1:]) + 1, strides[1:]
 
 
 def _roots(pairs: list[tuple[np.ndarray, np.ndarray]], count: int) -> np.ndarray:
