@@ -22,6 +22,7 @@ class Instances:
         labels: int32 (B, C, *spatial); 0 is background, instance ``k`` of ``1..count`` has the value ``k``.
         source: the same as the backend left it.
         shape: (B, C, *spatial).
+        block: int64 (N,); ``sample * C + channel``, the row of instance ``k + 1`` in a (B * C, ...) table.
         count: the number of instances N in the whole batch.
         sample: int64 (N,); the sample that instance ``k + 1`` lives in.
         channel: int64 (N,); the channel that instance ``k + 1`` lives in.
@@ -29,9 +30,7 @@ class Instances:
 
     source: Labels
     shape: torch.Size
-    count: int
-    sample: torch.Tensor
-    channel: torch.Tensor
+    block: torch.Tensor
 
     @cached_property
     def labels(self) -> torch.Tensor:
@@ -47,9 +46,19 @@ class Instances:
         return self.source.at(position, inside)
 
     @property
-    def block(self) -> torch.Tensor:
-        """int64 (N,): ``sample * C + channel``, the row of instance ``k + 1`` in a (B * C, ...) table."""
-        return self.sample * self.shape[1] + self.channel
+    def count(self) -> int:
+        """The number of instances N."""
+        return self.block.numel()
+
+    @cached_property
+    def sample(self) -> torch.Tensor:
+        """int64 (N,): the sample that instance ``k + 1`` lives in."""
+        return torch.div(self.block, max(self.shape[1], 1), rounding_mode="floor")
+
+    @cached_property
+    def channel(self) -> torch.Tensor:
+        """int64 (N,): the channel that instance ``k + 1`` lives in."""
+        return self.block % max(self.shape[1], 1)
 
 
 def label_instances(mask: torch.Tensor, connectivity: int | None = None) -> Instances:
@@ -185,12 +194,5 @@ def _check_dims(name: str, value: torch.Tensor) -> None:
 
 
 def _instances(source: Labels, shape: torch.Size, counts: torch.Tensor) -> Instances:
-    channels = shape[1]
     block = torch.repeat_interleave(torch.arange(counts.numel(), device=counts.device), counts)
-    return Instances(
-        source=source,
-        shape=shape,
-        count=block.numel(),
-        sample=torch.div(block, max(channels, 1), rounding_mode="floor"),
-        channel=block % max(channels, 1),
-    )
+    return Instances(source, shape, block)

@@ -25,6 +25,7 @@ __all__ = [
 ]
 
 
+# values that stay in the cache of a CPU core
 _PIECE = 2**16
 # entries of a table a voxel
 _TABLE = 8
@@ -248,9 +249,11 @@ def positions(mask: torch.Tensor) -> torch.Tensor:
         return flat.nonzero().squeeze(1)
     # numpy's is several times faster than torch's on the CPU
     voxels = np.ascontiguousarray(flat.numpy())
-    words = voxels[: voxels.size // 8 * 8].view(np.int64)
+    if voxels.size % 8 or voxels.size < _PIECE:
+        return torch.from_numpy(np.flatnonzero(voxels))
+    words = voxels.view(np.int64)
     filled = words != 0
-    if words.size * 8 != voxels.size or np.count_nonzero(filled) * _FEW_WORDS > words.size:
+    if np.count_nonzero(filled) * _FEW_WORDS > words.size:
         return torch.from_numpy(np.flatnonzero(voxels))
     # sparse foreground is looked for in eight voxels at a time, and voxel by voxel only where it is
     word = np.flatnonzero(filled)

@@ -73,6 +73,8 @@ def label_runs(
     shape: torch.Size, position: torch.Tensor, first: np.ndarray, connectivity: int
 ) -> tuple[SparseLabels, torch.Tensor]:
     """``label_blocks_runs``, given the index of the first voxel of each run."""
+    if not first.size:
+        return SparseLabels(shape, position, position.int()), torch.zeros(shape[0], dtype=torch.int64)
     # numpy: these arrays are so short that what counts is the time to start an operation
     start, length = position.numpy()[first], np.diff(first, append=position.numel())
     root = _roots(_touching(start, length, tuple(shape[1:]), connectivity), start.size)
@@ -100,7 +102,7 @@ def _touching(
     end = begin + length - 1
     # the first run that ends in each cell or after it; behind the last run there is one out of reach
     cell = end >> _CELL
-    first = np.zeros(cell[-1] + 2 if cell.size else 0, dtype=np.int64)
+    first = np.zeros(cell[-1] + 2, dtype=np.int64)
     np.cumsum(np.bincount(cell), out=first[1:])
     begins, ends = (np.append(at, np.iinfo(np.int64).max) for at in (begin, end))
     parts = [(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))]
