@@ -12,6 +12,7 @@ from monai_instance_loss.instances import Instances, coordinate_sums, merge_boxe
 from monai_instance_loss.instances.regions import (
     count_ids,
     fragments_at,
+    positions,
     voxel_coordinates,
     weighted_mean,
 )
@@ -98,7 +99,8 @@ class Overlap:
         self.shape = true.shape
         self.volume = volume
         position = volume.position
-        parts = fragments_at(position, true.at(position, volume.is_target), pred.at(position, volume.is_predicted))
+        ids = true.at(position, volume.target_index), pred.at(position, volume.predicted_index)
+        parts = fragments_at(position, *ids)
         self.position, self.fragment_ids, self.fragment_voxels = parts.position, parts.ids, parts.voxels
         self.instances = true, pred
         self.true = _side(true, parts.true, parts.voxels, min_instance_size)
@@ -188,6 +190,16 @@ class Overlap:
         return self._presence(self.true)
 
     @cached_property
+    def presence_false(self) -> torch.Tensor:
+        """Presence (M,) of the probability on each predicted instance that is false, 0 on all others."""
+        # as a rule they are a small part of the foreground, which is looked at a second time there alone
+        of_false = torch.cat([self.false.new_zeros(1), self.false])[self.pred.fragment]
+        where = positions(of_false.index_select(0, self.fragment_ids))
+        p = self.voxels.p.index_select(0, where)
+        weighted = segment_sum(p * p.detach(), self.fragment_ids.index_select(0, where), self.fragment_voxels.numel())
+        return self._weighted_mean(self.pred, weighted)
+
+    @cached_property
     def presence_pred(self) -> torch.Tensor:
         """Presence (M,) of the probability on each predicted instance."""
         return self._presence(self.pred)
@@ -241,6 +253,9 @@ class Overlap:
 
     def _presence(self, side: Side) -> torch.Tensor:
         (weighted,) = self.sums(_weighted_by_itself)
+        return self._weighted_mean(side, weighted)
+
+    def _weighted_mean(self, side: Side, weighted: torch.Tensor) -> torch.Tensor:
         return weighted_mean(side.gather(weighted), side.gather(self._sum(self.voxels.p).detach()))
 
 

@@ -102,6 +102,11 @@ class FusedOverlap(Overlap):
         """1, or NaN with a NaN gradient."""
         return 1 + (self._table["p"] * 0).sum()
 
+    @property
+    def presence_false(self) -> torch.Tensor:
+        """Presence (M,) of the probability on each predicted instance that is false, 0 on all others."""
+        return torch.where(self.false, self.presence_pred, 0)
+
     def sums(self, maps: Maps) -> tuple[torch.Tensor, ...]:
         """Sums over fragments (A,) of each map, which is among those that were named."""
         return tuple(self._table[name] for name in map_names(maps) or ())  # type: ignore[index]

@@ -95,7 +95,7 @@ class _InstanceBoxLoss(ImageLoss):
         present = overlap.presence_true
         # weighed by a fixed presence: a box far off must not make it cheaper to miss the lesion
         found = 1 - present + present.detach() * self.box_loss(soft, boxes)
-        values = torch.cat([found, overlap.presence_pred[overlap.false]])
+        values = torch.cat([found, overlap.presence_false[overlap.false]])
         owner = torch.cat([overlap.true.block, overlap.pred.block[overlap.false]])
         count = torch.bincount(owner, minlength=overlap.blocks).clamp(min=1)
         means = segment_sum(values, owner, overlap.blocks) / count * overlap.finite

@@ -31,7 +31,7 @@ def false_scores(overlap: Overlap, as_rate: bool = True) -> torch.Tensor:
     Returns:
         (B * C,); 0 for a block without prediction. Differentiable in the probabilities.
     """
-    return _count(overlap, overlap.pred, torch.where(overlap.false, overlap.presence_pred, 0), as_rate)
+    return _count(overlap, overlap.pred, overlap.presence_false, as_rate)
 
 
 def _count(overlap: Overlap, side: Side, values: torch.Tensor, as_rate: bool) -> torch.Tensor:

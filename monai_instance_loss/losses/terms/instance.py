@@ -48,7 +48,7 @@ def pred_scores(overlap: Overlap, criterion: Criterion) -> InstanceScores:
         values = masked.pred_scores(overlap, criterion)
     else:
         sums = _pred_sums(overlap, criterion)
-        on_false = criterion.score_false(sums, overlap.presence_pred)
+        on_false = criterion.score_false(sums, overlap.presence_false)
         values = torch.where(overlap.false, on_false, criterion.score(sums))
     return overlap.scores(overlap.pred, values, lambda blocks: _whole_block_scores(overlap, criterion, blocks))
 
