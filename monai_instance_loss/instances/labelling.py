@@ -37,13 +37,13 @@ class Instances:
         """The label map, written when it is first asked for."""
         return self.source.dense().view(self.shape)
 
-    def at(self, position: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
+    def at(self, position: torch.Tensor, inside: torch.Tensor | None = None) -> torch.Tensor:
         """Ids int32 (V,) at ascending flat positions (V,) in (B, C, *spatial), without writing the whole map.
 
-        ``index``, ascending int64, where among the positions the foreground is, saves looking that up; every voxel of
-        the foreground has to be among them then.
+        ``inside``, bool (V,), which of the positions are foreground, saves looking that up; every voxel of the
+        foreground has to be among them then.
         """
-        return self.source.at(position, index)
+        return self.source.at(position, inside)
 
     @property
     def count(self) -> int:
@@ -116,10 +116,10 @@ def label_mask(
     mask: torch.Tensor,
     connectivity: int,
     position: torch.Tensor | None = None,
-    index: torch.Tensor | None = None,
+    inside: torch.Tensor | None = None,
 ) -> Instances:
-    """``label_instances`` of a plain bool mask; ``position`` and ``index`` as in ``label_blocks``."""
-    labels, counts = label_blocks(mask.flatten(0, 1), connectivity, position, index)
+    """``label_instances`` of a plain bool mask; ``position`` and ``inside`` as in ``label_blocks``."""
+    labels, counts = label_blocks(mask.flatten(0, 1), connectivity, position, inside)
     return _instances(labels, mask.shape, counts)
 
 

@@ -99,7 +99,7 @@ class Overlap:
         self.shape = true.shape
         self.volume = volume
         position = volume.position
-        ids = true.at(position, volume.target_index), pred.at(position, volume.predicted_index)
+        ids = true.at(position, volume.is_target), pred.at(position, volume.is_predicted)
         parts = fragments_at(position, *ids)
         self.position, self.fragment_ids, self.fragment_voxels = parts.position, parts.ids, parts.voxels
         self.instances = true, pred

@@ -95,22 +95,22 @@ class Volume:
         return self.prepared.target_position
 
     @cached_property
-    def target_index(self) -> torch.Tensor:
-        """int64 (T,): where the target's voxels are among those at ``position``."""
-        return positions(self.prepared.target.reshape(-1).index_select(0, self.position))
+    def is_target(self) -> torch.Tensor:
+        """Bool (V,): which of the voxels at ``position`` are the target's."""
+        return self.prepared.target.reshape(-1).index_select(0, self.position)
 
     @cached_property
-    def predicted_index(self) -> torch.Tensor:
-        """int64: where the voxels of predicted instances are among those at ``position``."""
+    def is_predicted(self) -> torch.Tensor:
+        """Bool (V,): which of the voxels at ``position`` are predicted instances'."""
         # what is no target is there because it is predicted
         predicted = torch.ones(self.position.shape, dtype=torch.bool, device=self.position.device)
         of_target = self.predicted.reshape(-1).index_select(0, self.target_position)
-        return positions(predicted.index_copy_(0, self.target_index, of_target))
+        return predicted.index_copy_(0, self._target_index, of_target)
 
     def label_predicted(self, connectivity: int | None) -> Instances:
         """The predicted instances."""
         connectivity = resolve_connectivity(connectivity, self.predicted.ndim - 2)
-        return label_mask(self.predicted, connectivity, self.position, self.predicted_index)
+        return label_mask(self.predicted, connectivity, self.position, self.is_predicted)
 
     @cached_property
     def foreground(self) -> Voxels:
@@ -124,7 +124,7 @@ class Volume:
         """Probabilities (T,) of the target's voxels, in the order of ``target_position``."""
         if self.threshold is None:
             return self.foreground
-        return self.foreground.select(self.target_index)
+        return self.foreground.select(self._target_index)
 
     @cached_property
     def off_target(self) -> Voxels:
@@ -165,6 +165,11 @@ class Volume:
         if wanted:
             self._read(wanted)
         return tuple(self._off_sums[name] for name in names)
+
+    @cached_property
+    def _target_index(self) -> torch.Tensor:
+        """int64 (T,): index of the target's voxels among those at ``position``."""
+        return positions(self.is_target)
 
     @property
     def _is_read(self) -> bool:

@@ -79,9 +79,9 @@ def test_a_sparse_prediction_is_labelled_where_it_is_predicted():
     assert isinstance(found.source, SparseLabels)
     assert found.count == 3
     assert torch.equal(found.labels, label_instances(logits > 0).labels)
-    assert torch.equal(found.at(batch.position, batch.predicted_index), found.labels.flatten()[batch.position])
-    assert batch.target_index.numel() == 8
-    assert batch.predicted_index.numel() == 7
+    assert torch.equal(found.at(batch.position, batch.is_predicted), found.labels.flatten()[batch.position])
+    assert batch.is_target.sum() == 8
+    assert batch.is_predicted.sum() == 7
 
 
 def test_logits_are_read_once(soft_batch, monkeypatch):

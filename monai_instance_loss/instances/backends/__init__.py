@@ -34,20 +34,20 @@ def label_blocks(
     mask: torch.Tensor,
     connectivity: int,
     position: torch.Tensor | None = None,
-    index: torch.Tensor | None = None,
+    inside: torch.Tensor | None = None,
 ) -> tuple[Labels, torch.Tensor]:
     """Label each block of a bool (blocks, *spatial) mask; ids run on from block to block.
 
     ``position`` int64 (V,), where they are known, are ascending flat positions of the foreground: of all of it, and of
-    other voxels as well with ``index``, ascending int64, which tells where among them the foreground is. Returns the
-    labels, and the int64 number of instances in each block, on the device of the mask.
+    other voxels as well with ``inside``, bool (V,), which tells which are foreground. Returns the labels, and the int64
+    number of instances in each block, on the device of the mask.
     """
     backend = _backend(mask.device.type)
     if mask.numel() == 0:
         empty = torch.zeros_like(mask, dtype=torch.int32)
         return DenseLabels(empty), torch.zeros(mask.shape[0], dtype=torch.int64, device=mask.device)
     if backend is label_blocks_cpu:
-        return label_blocks_cpu(mask, connectivity, position, index)
+        return label_blocks_cpu(mask, connectivity, position, inside)
     return backend(mask, connectivity)
 
 

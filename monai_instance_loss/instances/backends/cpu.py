@@ -22,16 +22,15 @@ def label_blocks_cpu(
     mask: torch.Tensor,
     connectivity: int,
     position: torch.Tensor | None = None,
-    index: torch.Tensor | None = None,
+    inside: torch.Tensor | None = None,
 ) -> tuple[BlockLabels | SparseLabels, torch.Tensor]:
     """Label a bool (blocks, *spatial) mask; see ``label_blocks``."""
-    found = position if index is None else index
-    count = _count(mask) if found is None else found.numel()
+    count = position.numel() if position is not None and inside is None else _count(mask if inside is None else inside)
     if count * _SPARSE_VOXELS <= mask.numel():
         if position is None:
             position = positions(mask)
-        elif index is not None:
-            position = position.index_select(0, index)
+        elif inside is not None:
+            position = position.index_select(0, positions(inside))
         first = run_starts(position, mask.shape[-1])
         if first.size * _SPARSE_RUNS <= mask.numel():
             return label_runs(mask.shape, position, first, connectivity)
@@ -70,14 +69,14 @@ class BlockLabels:
             torch.clamp(ids.view(out.shape), max=1, out=out).mul_(offset).add_(ids.view(out.shape))
         return labels
 
-    def at(self, position: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
+    def at(self, position: torch.Tensor, inside: torch.Tensor | None = None) -> torch.Tensor:
         """int32 labels (V,) at flat positions (V,) in ascending order."""
         size = math.prod(self.shape[1:])
         bounds = torch.searchsorted(position, torch.arange(len(self.blocks) + 1) * size).tolist()
         labels = torch.empty(position.shape, dtype=torch.int32)
-        for block, (ids, offset) in enumerate(zip(self.blocks, self._offsets(), strict=True)):
-            within = slice(bounds[block], bounds[block + 1])
-            where = position[within] - block * size if block else position[within]
+        for index, (ids, offset) in enumerate(zip(self.blocks, self._offsets(), strict=True)):
+            within = slice(bounds[index], bounds[index + 1])
+            where = position[within] - index * size if index else position[within]
             picked = torch.index_select(torch.from_numpy(_as_int32(ids)).view(-1), 0, where, out=labels[within])
             if offset:
                 picked.add_(torch.clamp(picked, max=1), alpha=offset)

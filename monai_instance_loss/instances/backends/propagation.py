@@ -18,7 +18,7 @@ class DenseLabels:
         """int32 labels of the shape of the mask."""
         return self.labels
 
-    def at(self, position: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
+    def at(self, position: torch.Tensor, inside: torch.Tensor | None = None) -> torch.Tensor:
         """int32 labels (V,) at flat positions (V,)."""
         return self.labels.reshape(-1)[position]
 

@@ -9,6 +9,8 @@ from itertools import product
 import numpy as np
 import torch
 
+from monai_instance_loss.instances.regions import positions
+
 # runs are looked up by cells of so many voxels, as a power of 2
 _CELL = 7
 
@@ -33,11 +35,11 @@ class SparseLabels:
         labels.view(-1)[self.position] = self.ids.int()
         return labels
 
-    def at(self, position: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
-        """int32 labels (V,) at flat positions (V,) in ascending order; ``index`` as in ``Instances.at``."""
+    def at(self, position: torch.Tensor, inside: torch.Tensor | None = None) -> torch.Tensor:
+        """int32 labels (V,) at flat positions (V,) in ascending order."""
         labels = torch.zeros(position.shape, dtype=torch.int32, device=position.device)
-        if index is not None:
-            labels.index_copy_(0, index, self.ids.int())
+        if inside is not None:
+            labels.index_copy_(0, positions(inside), self.ids.int())
         elif position.numel():
             # the foreground is looked up among the positions, not they in it: it is the shorter of the two as a rule
             index = torch.searchsorted(position.contiguous(), self.position).clamp_(max=position.numel() - 1)

@@ -34,7 +34,7 @@ def check_same(mask: torch.Tensor, connectivity: int) -> None:
             assert torch.equal(source.at(position), labels.flatten()[position].long())
             assert torch.equal(other.at(position), source.at(position))
         # told which voxels are foreground, all of them
-        assert torch.equal(other.at(everywhere, mask.flatten().nonzero().squeeze(1)), source.at(everywhere))
+        assert torch.equal(other.at(everywhere, mask.flatten()), source.at(everywhere))
         assert torch.equal(labels, other_labels)
         assert torch.equal(counts, other_counts)
         assert labels.dtype == other_labels.dtype == torch.int32
