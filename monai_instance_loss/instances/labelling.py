@@ -171,7 +171,7 @@ def instances_at(position: torch.Tensor, ids: torch.Tensor, shape: torch.Size) -
     base = int(ids.max()) + 1 if ids.numel() else 1
     keys, inverse = unique_runs(block * base + ids)
     counts = torch.bincount(torch.div(keys, base, rounding_mode="floor"), minlength=blocks)
-    return _instances(SparseLabels(torch.Size((blocks, *shape[2:])), position, inverse + 1), shape, counts)
+    return _instances(SparseLabels(torch.Size((blocks, *shape[2:])), position, inverse.int() + 1), shape, counts)
 
 
 def resolve_connectivity(connectivity: int | None, spatial_dims: int) -> int:

@@ -99,8 +99,7 @@ class Overlap:
         self.shape = true.shape
         self.volume = volume
         position = volume.position
-        ids = true.at(position, volume.is_target), pred.at(position, volume.is_predicted)
-        parts = fragments_at(position, *ids)
+        parts = fragments_at(position, true.at(position, volume.is_target), pred.at(position, volume.is_predicted))
         self.position, self.fragment_ids, self.fragment_voxels = parts.position, parts.ids, parts.voxels
         self.instances = true, pred
         self.true = _side(true, parts.true, parts.voxels, min_instance_size)

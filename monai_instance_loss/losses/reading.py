@@ -85,7 +85,7 @@ class _Read(torch.autograd.Function):
 
 
 def _sums(logit: torch.Tensor, left_out: torch.Tensor, names: tuple[str, ...], quick: bool) -> list[torch.Tensor]:
-    """Sums (R,) of logits (R, voxels); quick ones are in half the time, and not finite where a logit is above 20."""
+    """Sums (R,) of logits (R, voxels); quick ones are in half the time, and overflow where logits are large."""
     totals = {name: logit.new_zeros(logit.shape[0], dtype=torch.float64) for name in names}
     pieces = _pieces(logit, left_out) if names else []
     # buffers for all: new ones a piece take longer to get than to fill

@@ -22,7 +22,7 @@ class SparseLabels:
     Attributes:
         shape: of the whole map.
         position: int64 (V,), flat positions of the foreground in ascending order.
-        ids: int32 or int64 (V,), their labels.
+        ids: int32 (V,), their labels.
     """
 
     shape: torch.Size
@@ -32,31 +32,20 @@ class SparseLabels:
     def dense(self) -> torch.Tensor:
         """int32 labels of the shape of the mask."""
         labels = torch.zeros(self.shape, dtype=torch.int32, device=self.ids.device)
-        labels.view(-1)[self.position] = self.ids.int()
+        labels.view(-1)[self.position] = self.ids
         return labels
 
     def at(self, position: torch.Tensor, inside: torch.Tensor | None = None) -> torch.Tensor:
         """int32 labels (V,) at flat positions (V,) in ascending order."""
         labels = torch.zeros(position.shape, dtype=torch.int32, device=position.device)
         if inside is not None:
-            labels.index_copy_(0, positions(inside), self.ids.int())
+            labels.index_copy_(0, positions(inside), self.ids)
         elif position.numel():
             # the foreground is looked up among the positions, not they in it: it is the shorter of the two as a rule
             index = torch.searchsorted(position.contiguous(), self.position).clamp_(max=position.numel() - 1)
             found = position[index] == self.position
-            labels[index[found]] = self.ids[found].int()
+            labels[index[found]] = self.ids[found]
         return labels
-
-
-def label_blocks_runs(
-    shape: torch.Size, position: torch.Tensor, connectivity: int
-) -> tuple[SparseLabels, torch.Tensor]:
-    """Label a (blocks, *spatial) mask, given by the flat positions of its foreground; see ``label_blocks``.
-
-    Voxels in a row along the last axis are one run. Runs of neighbouring rows that touch are found through a table of
-    cells, which tells where to begin to look.
-    """
-    return label_runs(shape, position, run_starts(position, shape[-1]), connectivity)
 
 
 def run_starts(position: torch.Tensor, width: int) -> np.ndarray:
@@ -72,7 +61,11 @@ def run_starts(position: torch.Tensor, width: int) -> np.ndarray:
 def label_runs(
     shape: torch.Size, position: torch.Tensor, first: np.ndarray, connectivity: int
 ) -> tuple[SparseLabels, torch.Tensor]:
-    """``label_blocks_runs``, given the index of the first voxel of each run."""
+    """Label a (blocks, *spatial) mask, given the flat positions of its foreground and where among them runs start.
+
+    Voxels in a row along the last axis are one run. Runs of neighbouring rows that touch are found through a table of
+    cells, which tells where to begin to look. The rest as in ``label_blocks``.
+    """
     if not first.size:
         return SparseLabels(shape, position, position.int()), torch.zeros(shape[0], dtype=torch.int64)
     # numpy: these arrays are so short that what counts is the time to start an operation

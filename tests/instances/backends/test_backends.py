@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 
 from monai_instance_loss.instances.backends import label_blocks, label_blocks_cpu, label_blocks_torch
 from monai_instance_loss.instances.backends.cpu import label_blocks_cc3d
-from monai_instance_loss.instances.backends.runs import SparseLabels, label_blocks_runs
+from monai_instance_loss.instances.backends.runs import SparseLabels, label_runs, run_starts
 from monai_instance_loss.instances.regions import positions
 
 
 def label_by_runs(mask: torch.Tensor, connectivity: int):
-    return label_blocks_runs(mask.shape, positions(mask), connectivity)
+    position = positions(mask)
+    return label_runs(mask.shape, position, run_starts(position, mask.shape[-1]), connectivity)
 
 
 BACKENDS = {"cc3d": label_blocks_cc3d, "runs": label_by_runs, "torch": label_blocks_torch}
