@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 
+from monai_instance_loss.losses.engine.batch import Volume
 from monai_instance_loss.losses.instance import InstanceLoss
 from monai_instance_loss.losses.terms import fdr_scores
-from monai_instance_loss.losses.volume import Volume
 
 __all__ = ["ICILoss", "ICILossTerms", "InstanceCenterLoss", "InstanceCenterLossTerms"]
 

@@ -8,12 +8,12 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 
-from monai_instance_loss.losses.base import OverlapLoss
-from monai_instance_loss.losses.criterion import Criterion, as_criterion
-from monai_instance_loss.losses.inputs import InputOptions
-from monai_instance_loss.losses.options import checked_size
-from monai_instance_loss.losses.overlap import InstanceScores, Overlap
-from monai_instance_loss.losses.reduction import Averaging
+from monai_instance_loss.losses.engine.batch import Volume
+from monai_instance_loss.losses.engine.checks import checked_size
+from monai_instance_loss.losses.engine.options import InputOptions
+from monai_instance_loss.losses.engine.overlap import InstanceScores, Overlap
+from monai_instance_loss.losses.engine.reduction import Averaging
+from monai_instance_loss.losses.pixel.adapters import Criterion, as_criterion
 from monai_instance_loss.losses.terms import (
     center_scores,
     false_scores,
@@ -22,7 +22,7 @@ from monai_instance_loss.losses.terms import (
     proximity_scores,
     true_scores,
 )
-from monai_instance_loss.losses.volume import Volume
+from monai_instance_loss.losses.terms.base import OverlapLoss
 
 __all__ = ["InstanceLoss", "InstanceLossTerms"]
 

@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import torch
 
-from monai_instance_loss.losses.base import OverlapLoss
-from monai_instance_loss.losses.criterion import Criterion
-from monai_instance_loss.losses.inputs import InputOptions
-from monai_instance_loss.losses.reduction import Averaging
+from monai_instance_loss.losses.engine.batch import Volume
+from monai_instance_loss.losses.engine.options import InputOptions
+from monai_instance_loss.losses.engine.reduction import Averaging
+from monai_instance_loss.losses.pixel.adapters import Criterion
 from monai_instance_loss.losses.terms import soft_f1_scores
-from monai_instance_loss.losses.volume import Volume
+from monai_instance_loss.losses.terms.base import OverlapLoss
 
 __all__ = ["SoftInstanceF1Loss", "SoftInstanceF1LossTerms"]
 

@@ -12,17 +12,17 @@ from monai_instance_loss.losses.pixel.box import InstanceBoxDIoULoss, InstanceBo
 from monai_instance_loss.losses.pixel.compound import ComboLoss, CompoundRegionLoss, DiceCERegionLoss
 from monai_instance_loss.losses.pixel.cross_entropy import BalancedCELoss, BinaryCELoss, WeightedCELoss
 from monai_instance_loss.losses.pixel.default import default_pixel_loss
-from monai_instance_loss.losses.pixel.distance import DistancePenalisedCELoss
-from monai_instance_loss.losses.pixel.exponential_logarithmic import ExponentialLogarithmicLoss
-from monai_instance_loss.losses.pixel.focal import FocalRegionLoss
-from monai_instance_loss.losses.pixel.hausdorff import AveragedHausdorffLoss, HausdorffDTLoss
-from monai_instance_loss.losses.pixel.lovasz import LovaszHingeLoss, LovaszSoftmaxLoss
-from monai_instance_loss.losses.pixel.overlap import (
+from monai_instance_loss.losses.pixel.dice import (
     DiceRegionLoss,
     GeneralizedDiceRegionLoss,
     JaccardLoss,
     LogCoshDiceLoss,
 )
+from monai_instance_loss.losses.pixel.distance import DistancePenalisedCELoss
+from monai_instance_loss.losses.pixel.exponential_logarithmic import ExponentialLogarithmicLoss
+from monai_instance_loss.losses.pixel.focal import FocalRegionLoss
+from monai_instance_loss.losses.pixel.hausdorff import AveragedHausdorffLoss, HausdorffDTLoss
+from monai_instance_loss.losses.pixel.lovasz import LovaszHingeLoss, LovaszSoftmaxLoss
 from monai_instance_loss.losses.pixel.sensitivity_specificity import SensitivitySpecificityLoss
 from monai_instance_loss.losses.pixel.shape import ShapeAwareLoss
 from monai_instance_loss.losses.pixel.t_loss import TLoss

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from monai_instance_loss.instances import merge_boxes, segment_sum
-from monai_instance_loss.losses.image import ImageLoss
-from monai_instance_loss.losses.options import checked_fraction
-from monai_instance_loss.losses.overlap import Overlap
-from monai_instance_loss.losses.volume import Volume
+from monai_instance_loss.losses.engine.batch import Volume
+from monai_instance_loss.losses.engine.checks import checked_fraction
+from monai_instance_loss.losses.engine.image import ImageLoss
+from monai_instance_loss.losses.engine.overlap import Overlap
 
 __all__ = ["InstanceBoxDIoULoss", "InstanceBoxGIoULoss", "diou_loss", "giou_loss"]
 

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from monai_instance_loss.losses.inputs import InputOptions
+from monai_instance_loss.losses.engine.options import InputOptions
+from monai_instance_loss.losses.engine.region import RegionLoss, RegionSums
+from monai_instance_loss.losses.engine.voxels import Voxels
 from monai_instance_loss.losses.pixel.checks import checked_number
 from monai_instance_loss.losses.pixel.cross_entropy import WeightedCELoss
-from monai_instance_loss.losses.pixel.overlap import DiceRegionLoss
-from monai_instance_loss.losses.probability import Voxels
-from monai_instance_loss.losses.region import RegionLoss, RegionSums
+from monai_instance_loss.losses.pixel.dice import DiceRegionLoss
 
 __all__ = ["ComboLoss", "CompoundRegionLoss", "DiceCERegionLoss"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from monai.losses import DiceCELoss, DiceLoss
 from torch.nn.modules.loss import _Loss
 
-from monai_instance_loss.losses.inputs import InputOptions
+from monai_instance_loss.losses.engine.options import InputOptions
 from monai_instance_loss.losses.pixel.compound import DiceCERegionLoss
 
 __all__ = ["default_pixel_loss"]

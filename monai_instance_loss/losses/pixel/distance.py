@@ -10,8 +10,8 @@ from monai.transforms.utils import distance_transform_edt
 from monai.utils import optional_import
 
 from monai_instance_loss.instances.spacing import checked_spacing, resolved_spacing
-from monai_instance_loss.losses.image import ImageLoss
-from monai_instance_loss.losses.volume import Volume
+from monai_instance_loss.losses.engine.batch import Volume
+from monai_instance_loss.losses.engine.image import ImageLoss
 
 __all__ = ["DistancePenalisedCELoss", "distance_maps", "distance_to", "signed_distance"]
 

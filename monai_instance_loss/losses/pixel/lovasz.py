@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import torch
 
-from monai_instance_loss.losses.image import ImageLoss
-from monai_instance_loss.losses.volume import Volume
+from monai_instance_loss.losses.engine.batch import Volume
+from monai_instance_loss.losses.engine.image import ImageLoss
 
 __all__ = ["LovaszHingeLoss", "LovaszSoftmaxLoss"]
 

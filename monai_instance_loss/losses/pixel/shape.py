@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from monai_instance_loss.instances.spacing import checked_spacing
-from monai_instance_loss.losses.image import ImageLoss
+from monai_instance_loss.losses.engine.batch import Volume
+from monai_instance_loss.losses.engine.image import ImageLoss
 from monai_instance_loss.losses.pixel.distance import distance_to
-from monai_instance_loss.losses.volume import Volume
 
 __all__ = ["ShapeAwareLoss"]
 

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from monai_instance_loss.losses.engine.region import RegionLoss, RegionSums
+from monai_instance_loss.losses.engine.voxels import Voxels
 from monai_instance_loss.losses.pixel.checks import checked_number
-from monai_instance_loss.losses.probability import Voxels
-from monai_instance_loss.losses.region import RegionLoss, RegionSums
 
 __all__ = ["TLoss"]
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from monai_instance_loss.losses.inputs import InputOptions
+from monai_instance_loss.losses.engine.options import InputOptions
+from monai_instance_loss.losses.engine.region import RegionLoss, RegionSums
+from monai_instance_loss.losses.engine.voxels import Voxels
 from monai_instance_loss.losses.pixel.checks import checked_number
-from monai_instance_loss.losses.probability import Voxels
-from monai_instance_loss.losses.region import RegionLoss, RegionSums
 
 __all__ = ["FocalTverskyLoss", "ModifiedFocalTverskyLoss", "TverskyRegionLoss", "has_background", "power"]
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
+from monai_instance_loss.losses.engine.region import RegionSums
+from monai_instance_loss.losses.engine.voxels import Voxels
 from monai_instance_loss.losses.pixel.checks import checked_number
 from monai_instance_loss.losses.pixel.compound import CompoundRegionLoss
 from monai_instance_loss.losses.pixel.focal import FocalRegionLoss
 from monai_instance_loss.losses.pixel.tversky import ModifiedFocalTverskyLoss, has_background
-from monai_instance_loss.losses.probability import Voxels
-from monai_instance_loss.losses.region import RegionSums
 
 __all__ = ["UnifiedFocalLoss"]
 

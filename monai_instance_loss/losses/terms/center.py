@@ -10,10 +10,10 @@ import torch
 
 from monai_instance_loss.instances import coordinate_sums, segment_sum
 from monai_instance_loss.instances.regions import positions
-from monai_instance_loss.losses.criterion import Criterion
-from monai_instance_loss.losses.overlap import Overlap, Side
-from monai_instance_loss.losses.probability import Voxels
-from monai_instance_loss.losses.region import RegionLoss, RegionSums
+from monai_instance_loss.losses.engine.overlap import Overlap, Side
+from monai_instance_loss.losses.engine.region import RegionLoss, RegionSums
+from monai_instance_loss.losses.engine.voxels import Voxels
+from monai_instance_loss.losses.pixel.adapters import Criterion
 from monai_instance_loss.losses.terms import masked
 
 __all__ = ["center_scores"]

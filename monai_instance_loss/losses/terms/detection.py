@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from monai_instance_loss.losses.overlap import Overlap, Side
-from monai_instance_loss.losses.probability import Voxels
+from monai_instance_loss.losses.engine.overlap import Overlap, Side
+from monai_instance_loss.losses.engine.voxels import Voxels
 
 __all__ = ["false_scores", "fdr_scores", "missed_scores", "soft_f1_scores"]
 

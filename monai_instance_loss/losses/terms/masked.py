@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 
-from monai_instance_loss.losses.overlap import Overlap
+from monai_instance_loss.losses.engine.overlap import Overlap
 
 __all__ = ["block_scores", "pred_scores", "region_scores", "true_scores"]
 

@@ -8,7 +8,7 @@ import torch
 from monai.data.box_utils import box_giou, box_iou
 
 from monai_instance_loss.instances import merge_boxes, segment_sum
-from monai_instance_loss.losses.overlap import InstanceScores, Overlap, Side
+from monai_instance_loss.losses.engine.overlap import InstanceScores, Overlap, Side
 
 __all__ = ["proximity_scores"]
 

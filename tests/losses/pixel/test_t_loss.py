@@ -8,9 +8,9 @@ import torch
 from scipy.stats import multivariate_t
 
 from monai_instance_loss.losses import InstanceLoss
+from monai_instance_loss.losses.engine.region import RegionSums
+from monai_instance_loss.losses.engine.voxels import Voxels
 from monai_instance_loss.losses.pixel import TLoss
-from monai_instance_loss.losses.probability import Voxels
-from monai_instance_loss.losses.region import RegionSums
 
 
 def test_by_hand():

@@ -6,7 +6,7 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
-from monai_instance_loss.losses.options import checked_fraction, checked_size, checked_weights
+from monai_instance_loss.losses.engine.checks import checked_fraction, checked_size, checked_weights
 
 DEFAULTS = MappingProxyType({"a": 1.0, "b": 0.0})
 

@@ -20,7 +20,7 @@ from torch.nn import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss
 
 from monai_instance_loss.losses import DiceRegionLoss, InstanceLoss, RegionLoss
 from monai_instance_loss.losses import pixel as ours
-from monai_instance_loss.losses.criterion import as_criterion
+from monai_instance_loss.losses.pixel.adapters import as_criterion
 
 Tensor = torch.Tensor
 # the value of a soft map p against the target y, p being seen inside the region only

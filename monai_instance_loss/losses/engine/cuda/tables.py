@@ -11,12 +11,12 @@ import torch
 from monai_instance_loss.instances.backends import label_blocks
 from monai_instance_loss.instances.labelling import resolve_connectivity
 from monai_instance_loss.instances.regions import segment_sum, sorted_sum, weighted_mean
-from monai_instance_loss.losses.criterion import Criterion
-from monai_instance_loss.losses.fused.sums import MapName, region_map, region_sums
-from monai_instance_loss.losses.overlap import InstanceScores, Maps, Overlap, Side
-from monai_instance_loss.losses.region import RegionLoss
-from monai_instance_loss.losses.sums import RegionSums
-from monai_instance_loss.losses.volume import Volume, map_names
+from monai_instance_loss.losses.engine.batch import Volume, map_names
+from monai_instance_loss.losses.engine.cuda.sums import MapName, region_map, region_sums
+from monai_instance_loss.losses.engine.overlap import InstanceScores, Maps, Overlap, Side
+from monai_instance_loss.losses.engine.region import RegionLoss
+from monai_instance_loss.losses.engine.sums import RegionSums
+from monai_instance_loss.losses.pixel.adapters import Criterion
 
 __all__ = ["FusedOverlap", "fused_names", "most_components"]
 

@@ -6,10 +6,10 @@ from abc import abstractmethod
 
 import torch
 
-from monai_instance_loss.losses.image import ImageLoss
-from monai_instance_loss.losses.probability import Voxels
-from monai_instance_loss.losses.sums import RegionSums
-from monai_instance_loss.losses.volume import Volume
+from monai_instance_loss.losses.engine.batch import Volume
+from monai_instance_loss.losses.engine.image import ImageLoss
+from monai_instance_loss.losses.engine.sums import RegionSums
+from monai_instance_loss.losses.engine.voxels import Voxels
 
 __all__ = ["RegionLoss", "RegionSums"]
 

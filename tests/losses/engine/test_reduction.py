@@ -4,7 +4,7 @@ import pytest
 import torch
 from monai.utils import LossReduction
 
-from monai_instance_loss.losses.reduction import Averaging, reduce_blocks
+from monai_instance_loss.losses.engine.reduction import Averaging, reduce_blocks
 
 # two samples, two classes; instances of class 0: 1 and 2 in sample 0, 6 in sample 1; of class 1: 4 in 0, 8 in 1
 TOTAL = torch.tensor([3.0, 4.0, 6.0, 8.0])

@@ -8,12 +8,12 @@ import torch
 
 from monai_instance_loss.instances import Instances, presence, segment_sum
 from monai_instance_loss.instances.regions import positions
-from monai_instance_loss.losses.criterion import Criterion
-from monai_instance_loss.losses.overlap import InstanceScores
-from monai_instance_loss.losses.region import RegionLoss
-from monai_instance_loss.losses.sums import RegionSums
+from monai_instance_loss.losses.engine.batch import Volume
+from monai_instance_loss.losses.engine.overlap import InstanceScores
+from monai_instance_loss.losses.engine.region import RegionLoss
+from monai_instance_loss.losses.engine.sums import RegionSums
+from monai_instance_loss.losses.pixel.adapters import Criterion
 from monai_instance_loss.losses.terms import masked
-from monai_instance_loss.losses.volume import Volume
 
 __all__ = ["blob_scores", "cell_scores"]
 

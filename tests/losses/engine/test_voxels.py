@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from monai_instance_loss.losses.inputs import InputOptions
-from monai_instance_loss.losses.probability import Probability
+from monai_instance_loss.losses.engine.options import InputOptions
+from monai_instance_loss.losses.engine.voxels import Probability
 
 GENERATOR = torch.Generator().manual_seed(0)
 LOGITS = 4 * torch.randn(2, 3, 4, 5, generator=GENERATOR)

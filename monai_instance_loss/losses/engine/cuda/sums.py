@@ -9,7 +9,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from monai_instance_loss.instances import backends
-from monai_instance_loss.losses.reading import softplus
+from monai_instance_loss.losses.engine.reading import softplus
 
 __all__ = ["MapName", "region_map", "region_sums"]
 
@@ -104,7 +104,7 @@ def region_map(true: torch.Tensor, pred: torch.Tensor, both: torch.Tensor, capac
     rows = true.shape[0]
     first = rows, rows + capacity[0], rows + sum(capacity)
     if _in_triton(true):
-        from monai_instance_loss.losses.fused.kernels import region_map_triton
+        from monai_instance_loss.losses.engine.cuda.kernels import region_map_triton
 
         flat = [labels.flatten(1).contiguous() for labels in (true, pred, both)]
         return region_map_triton(flat[0], flat[1], flat[2], first).view(true.shape)
@@ -133,7 +133,7 @@ class _RegionSums(torch.autograd.Function):
         names = (*maps, "voxels") if voxels else maps
         if _in_triton(logit):
             # triton is optional, and slow to import
-            from monai_instance_loss.losses.fused.kernels import sum_maps_triton
+            from monai_instance_loss.losses.engine.cuda.kernels import sum_maps_triton
 
             table = sum_maps_triton(logit, region, scale, count, names)
         else:
@@ -149,7 +149,7 @@ class _RegionSums(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None, None, None]:
         logit, region = ctx.saved_tensors
         if _in_triton(logit):
-            from monai_instance_loss.losses.fused.kernels import gradient_triton
+            from monai_instance_loss.losses.engine.cuda.kernels import gradient_triton
 
             return gradient_triton(logit, region, grads[0], ctx.maps), None, None, None, None
         return _gradient(logit, region, grads[0], ctx.maps), None, None, None, None

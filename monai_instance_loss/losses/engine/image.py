@@ -8,9 +8,9 @@ from collections.abc import Callable
 import torch
 from torch.nn.modules.loss import _Loss
 
-from monai_instance_loss.losses.inputs import InputOptions
-from monai_instance_loss.losses.reduction import checked_reduction, reduce_blocks
-from monai_instance_loss.losses.volume import Volume
+from monai_instance_loss.losses.engine.batch import Volume
+from monai_instance_loss.losses.engine.options import InputOptions
+from monai_instance_loss.losses.engine.reduction import checked_reduction, reduce_blocks
 
 __all__ = ["ImageLoss"]
 

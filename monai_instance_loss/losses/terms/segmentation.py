@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from monai_instance_loss.instances import segment_sum
-from monai_instance_loss.losses.criterion import Criterion
-from monai_instance_loss.losses.overlap import InstanceScores, Overlap
-from monai_instance_loss.losses.region import RegionLoss, RegionSums
+from monai_instance_loss.losses.engine.overlap import InstanceScores, Overlap
+from monai_instance_loss.losses.engine.region import RegionLoss, RegionSums
+from monai_instance_loss.losses.pixel.adapters import Criterion
 from monai_instance_loss.losses.terms import masked
 
 __all__ = ["pred_scores", "true_scores"]

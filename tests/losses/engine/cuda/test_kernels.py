@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from monai_instance_loss.instances import backends
-from monai_instance_loss.losses.fused import region_map, region_sums, sums
+from monai_instance_loss.losses.engine.cuda import region_map, region_sums, sums
 
 if sys.platform != "linux":
     pytest.skip("triton is made for Linux only", allow_module_level=True)
@@ -26,7 +26,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from monai_instance_loss.losses.fused import kernels
+from monai_instance_loss.losses.engine.cuda import kernels
 
 Ask = Callable[..., Any]
 

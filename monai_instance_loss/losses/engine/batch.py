@@ -11,10 +11,10 @@ import torch
 from monai_instance_loss.instances import Instances
 from monai_instance_loss.instances.labelling import label_mask, resolve_connectivity
 from monai_instance_loss.instances.regions import count_voxels, positions, range_sum
-from monai_instance_loss.losses.inputs import Prepared
-from monai_instance_loss.losses.probability import Voxels
-from monai_instance_loss.losses.reading import read
-from monai_instance_loss.losses.sums import RegionSums
+from monai_instance_loss.losses.engine.options import Prepared
+from monai_instance_loss.losses.engine.reading import read
+from monai_instance_loss.losses.engine.sums import RegionSums
+from monai_instance_loss.losses.engine.voxels import Voxels
 
 __all__ = ["Volume", "map_names"]
 

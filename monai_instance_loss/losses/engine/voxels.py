@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
-from monai_instance_loss.losses.reading import softplus
+from monai_instance_loss.losses.engine.reading import softplus
 
 __all__ = ["Probability", "Voxels"]
 

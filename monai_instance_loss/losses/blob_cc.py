@@ -12,16 +12,16 @@ import torch
 from monai_instance_loss.instances import Instances, label_instances
 from monai_instance_loss.instances.spacing import checked_spacing
 from monai_instance_loss.instances.voronoi import nearest_instance, nearest_instances
-from monai_instance_loss.losses.base import TermsLoss
-from monai_instance_loss.losses.criterion import as_criterion
-from monai_instance_loss.losses.inputs import InputOptions
-from monai_instance_loss.losses.options import checked_fraction
-from monai_instance_loss.losses.overlap import InstanceScores
+from monai_instance_loss.losses.engine.batch import Volume
+from monai_instance_loss.losses.engine.checks import checked_fraction
+from monai_instance_loss.losses.engine.options import InputOptions
+from monai_instance_loss.losses.engine.overlap import InstanceScores
+from monai_instance_loss.losses.engine.reduction import Averaging
+from monai_instance_loss.losses.engine.region import RegionLoss
+from monai_instance_loss.losses.pixel.adapters import as_criterion
 from monai_instance_loss.losses.pixel.compound import DiceCERegionLoss
-from monai_instance_loss.losses.reduction import Averaging
-from monai_instance_loss.losses.region import RegionLoss
-from monai_instance_loss.losses.terms.cells import blob_scores, cell_scores
-from monai_instance_loss.losses.volume import Volume
+from monai_instance_loss.losses.terms.base import TermsLoss
+from monai_instance_loss.losses.terms.regions import blob_scores, cell_scores
 
 __all__ = ["BiCCLoss", "BlobLoss", "CCLoss", "PixelInstanceTerms"]
 

@@ -11,15 +11,15 @@ import torch
 from torch.nn.modules.loss import _Loss
 
 from monai_instance_loss.instances.labelling import resolve_connectivity
-from monai_instance_loss.losses.criterion import Criterion
-from monai_instance_loss.losses.fused import FusedOverlap, fused_names
-from monai_instance_loss.losses.image import ImageLoss
-from monai_instance_loss.losses.inputs import InputOptions, Prepared
-from monai_instance_loss.losses.options import checked_fraction, checked_size, checked_weights
-from monai_instance_loss.losses.overlap import Overlap
+from monai_instance_loss.losses.engine.batch import Volume
+from monai_instance_loss.losses.engine.checks import checked_fraction, checked_size, checked_weights
+from monai_instance_loss.losses.engine.cuda import FusedOverlap, fused_names
+from monai_instance_loss.losses.engine.image import ImageLoss
+from monai_instance_loss.losses.engine.options import InputOptions, Prepared
+from monai_instance_loss.losses.engine.overlap import Overlap
+from monai_instance_loss.losses.engine.reduction import Averaging
 from monai_instance_loss.losses.pixel import default_pixel_loss
-from monai_instance_loss.losses.reduction import Averaging
-from monai_instance_loss.losses.volume import Volume
+from monai_instance_loss.losses.pixel.adapters import Criterion
 
 __all__ = ["OverlapLoss", "TermsLoss"]
 

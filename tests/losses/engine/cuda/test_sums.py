@@ -7,7 +7,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from monai_instance_loss.instances import backends
-from monai_instance_loss.losses.fused import region_map, region_sums, sums
+from monai_instance_loss.losses.engine.cuda import region_map, region_sums, sums
 
 MAPS = ("p", "p_fixed", "ce_on", "ce_off")
 ALL = ("voxels", *MAPS)

@@ -5,7 +5,7 @@ import torch
 from monai.data import MetaTensor
 
 from monai_instance_loss.losses import inputs
-from monai_instance_loss.losses.inputs import InputOptions
+from monai_instance_loss.losses.engine.options import InputOptions
 
 LOGITS = torch.linspace(-3, 3, 2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
 LABELS = torch.arange(2 * 4 * 5).reshape(2, 1, 4, 5) % 3

@@ -16,9 +16,9 @@ from monai_instance_loss.instances.regions import (
     voxel_coordinates,
     weighted_mean,
 )
-from monai_instance_loss.losses.probability import Voxels
-from monai_instance_loss.losses.sums import RegionSums
-from monai_instance_loss.losses.volume import Volume
+from monai_instance_loss.losses.engine.batch import Volume
+from monai_instance_loss.losses.engine.sums import RegionSums
+from monai_instance_loss.losses.engine.voxels import Voxels
 
 __all__ = ["InstanceScores", "Overlap", "Side"]
 

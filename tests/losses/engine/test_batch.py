@@ -8,10 +8,10 @@ import torch
 from monai_instance_loss.instances import label_instances
 from monai_instance_loss.instances.backends import SparseLabels
 from monai_instance_loss.losses import InstanceLoss, RegionLoss, RegionSums, pixel, volume
-from monai_instance_loss.losses.inputs import InputOptions
-from monai_instance_loss.losses.probability import Voxels
-from monai_instance_loss.losses.reading import read
-from monai_instance_loss.losses.volume import Volume
+from monai_instance_loss.losses.engine.batch import Volume
+from monai_instance_loss.losses.engine.options import InputOptions
+from monai_instance_loss.losses.engine.reading import read
+from monai_instance_loss.losses.engine.voxels import Voxels
 
 REGION = sorted(
     name

@@ -9,13 +9,13 @@ import torch
 from monai.losses import DiceCELoss, DiceFocalLoss, DiceLoss, FocalLoss, GeneralizedDiceLoss, TverskyLoss
 from torch.nn import BCEWithLogitsLoss, CrossEntropyLoss
 
+from monai_instance_loss.losses.engine.region import RegionLoss, RegionSums
+from monai_instance_loss.losses.engine.voxels import Voxels
 from monai_instance_loss.losses.pixel.compound import CompoundRegionLoss
 from monai_instance_loss.losses.pixel.cross_entropy import BinaryCELoss, WeightedCELoss
+from monai_instance_loss.losses.pixel.dice import DiceRegionLoss, GeneralizedDiceRegionLoss
 from monai_instance_loss.losses.pixel.focal import FocalRegionLoss
-from monai_instance_loss.losses.pixel.overlap import DiceRegionLoss, GeneralizedDiceRegionLoss
 from monai_instance_loss.losses.pixel.tversky import TverskyRegionLoss
-from monai_instance_loss.losses.probability import Voxels
-from monai_instance_loss.losses.region import RegionLoss, RegionSums
 
 __all__ = ["Criterion", "as_criterion"]
 
