@@ -10,7 +10,8 @@ import torch
 
 from monai_instance_loss.instances import Instances
 from monai_instance_loss.instances.labelling import label_mask, resolve_connectivity
-from monai_instance_loss.instances.regions import count_voxels, positions, range_sum
+from monai_instance_loss.instances.regions import range_sum
+from monai_instance_loss.instances.voxels import count_voxels, positions
 from monai_instance_loss.losses.inputs import Prepared
 from monai_instance_loss.losses.probability import Voxels
 from monai_instance_loss.losses.reading import read

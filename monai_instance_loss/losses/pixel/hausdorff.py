@@ -10,8 +10,8 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from monai_instance_loss.instances import coordinate_sums, label_instances, presence
-from monai_instance_loss.instances.regions import positions, voxel_coordinates
 from monai_instance_loss.instances.spacing import checked_spacing, resolved_spacing
+from monai_instance_loss.instances.voxels import positions, voxel_coordinates
 from monai_instance_loss.losses.image import ImageLoss
 from monai_instance_loss.losses.pixel.checks import checked_number
 from monai_instance_loss.losses.pixel.distance import distance_maps

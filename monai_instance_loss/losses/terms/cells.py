@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from monai_instance_loss.instances import Instances, presence, segment_sum
-from monai_instance_loss.instances.regions import positions
+from monai_instance_loss.instances.voxels import positions
 from monai_instance_loss.losses.criterion import Criterion
 from monai_instance_loss.losses.overlap import InstanceScores
 from monai_instance_loss.losses.region import RegionLoss
