@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 
 from monai_instance_loss.instances.backends import Labels, SparseLabels, label_blocks
-from monai_instance_loss.instances.regions import positions, unique_runs
+from monai_instance_loss.instances.voxels import positions, unique_runs
 
 __all__ = ["Instances", "instances_from_map", "label_instances", "resolve_connectivity"]
 

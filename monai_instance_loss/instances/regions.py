@@ -7,30 +7,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
+
+from monai_instance_loss.instances.voxels import positions, unique_runs
 
 __all__ = [
     "Fragments",
     "count_ids",
-    "count_voxels",
     "fragments",
-    "positions",
     "presence",
     "range_sum",
     "segment_sum",
     "sorted_sum",
     "touching_pairs",
-    "voxel_coordinates",
 ]
-
 
 # values that stay in the cache of a CPU core
 _PIECE = 2**16
 # entries of a table a voxel
 _TABLE = 8
-# where fewer of the words of eight voxels hold foreground than one in so many, the foreground is sparse
-_FEW_WORDS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,57 +237,12 @@ def weighted_mean(weighted: torch.Tensor, weights: torch.Tensor) -> torch.Tensor
     return weighted / torch.where(weights == 0, torch.ones_like(weights), weights)
 
 
-def positions(mask: torch.Tensor) -> torch.Tensor:
-    """Flat positions int64 (V,) of the True voxels of a bool mask, in raster order."""
-    flat = mask.reshape(-1)
-    if flat.device.type != "cpu":
-        return flat.nonzero().squeeze(1)
-    # numpy's is several times faster than torch's on the CPU
-    voxels = np.ascontiguousarray(flat.numpy())
-    if voxels.size % 8 or voxels.size < _PIECE:
-        return torch.from_numpy(np.flatnonzero(voxels))
-    words = voxels.view(np.int64)
-    filled = words != 0
-    if np.count_nonzero(filled) * _FEW_WORDS > words.size:
-        return torch.from_numpy(np.flatnonzero(voxels))
-    # sparse foreground is looked for in eight voxels at a time, and voxel by voxel only where it is
-    word = np.flatnonzero(filled)
-    found = torch.from_numpy(np.flatnonzero(words[word].view(bool)))
-    # how far the voxels of each word have moved up
-    moved = torch.from_numpy((word - np.arange(word.size)) * 8)
-    # a shift by 3 takes a tenth of the time of a division by 8
-    return moved.index_select(0, found >> 3).add_(found)
-
-
-def count_voxels(mask: torch.Tensor) -> torch.Tensor:
-    """Number of True voxels int64 (R,) of each row of a bool mask (R, ...), in a tenth of the time of its sum."""
-    counts = [torch.count_nonzero(row) for row in mask]
-    return torch.stack(counts) if counts else torch.zeros(0, dtype=torch.int64, device=mask.device)
-
-
 def count_ids(ids: torch.Tensor, count: int, counted: torch.Tensor | None = None) -> torch.Tensor:
     """How often each of 0..count-1 is among the ids (V,), int64 (count,); with ``counted``, bool (V,), only those."""
     if counted is None:
         return torch.bincount(ids, minlength=count)
     # bincount would wait for a GPU to tell the largest id
     return torch.zeros(count, dtype=torch.int64, device=ids.device).index_add_(0, ids, counted.long())
-
-
-def unique_runs(keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The sorted distinct keys, and the index of each key (V,) among them; fast where equal keys follow each other."""
-    # neighbours along a row mostly share a key: collapsing runs first leaves far less to sort
-    runs, run_of_key = torch.unique_consecutive(keys, return_inverse=True)
-    distinct, index_of_run = torch.unique(runs, return_inverse=True)
-    return distinct, index_of_run[run_of_key]
-
-
-def voxel_coordinates(position: torch.Tensor, shape: Sequence[int]) -> list[torch.Tensor]:
-    """Indices of flat positions in a contiguous (..., *shape) tensor, one int64 (V,) a spatial axis."""
-    coordinates = []
-    for extent in reversed(shape):
-        coordinates.append(position % extent)
-        position = torch.div(position, extent, rounding_mode="floor")
-    return coordinates[::-1]
 
 
 class _SegmentSum(torch.autograd.Function):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 from monai_instance_loss.instances import Instances, label_instances, touching_pairs
-from monai_instance_loss.instances.regions import positions
+from monai_instance_loss.instances.voxels import positions
 
 __all__ = ["CandidateMatch", "match_candidates"]
 

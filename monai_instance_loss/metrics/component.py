@@ -13,9 +13,9 @@ from monai.metrics import CumulativeIterationMetric, IterationMetric
 from monai.utils import MetricReduction
 
 from monai_instance_loss.instances import Instances, label_instances, merge_boxes
-from monai_instance_loss.instances.regions import positions, voxel_coordinates
 from monai_instance_loss.instances.spacing import checked_spacing
 from monai_instance_loss.instances.voronoi import nearest_instance
+from monai_instance_loss.instances.voxels import positions, voxel_coordinates
 from monai_instance_loss.metrics.buffer import BufferedMetric
 from monai_instance_loss.metrics.inputs import prepare_masks
 from monai_instance_loss.metrics.reduction import check_reduction, reduce_scores

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from monai_instance_loss.instances import Fragments, Instances, coordinate_sums, fragments
-from monai_instance_loss.instances.regions import voxel_coordinates
+from monai_instance_loss.instances.voxels import voxel_coordinates
 from monai_instance_loss.metrics.overlaps import MEASURES, OverlapTable, table_of_fragments
 
 __all__ = ["CRITERIA", "candidate_pairs"]

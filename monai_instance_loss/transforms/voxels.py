@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 
 from monai_instance_loss.instances import Instances, coordinate_sums, merge_boxes
-from monai_instance_loss.instances.regions import positions, voxel_coordinates
+from monai_instance_loss.instances.voxels import positions, voxel_coordinates
 
 __all__ = ["InstanceVoxels"]
 

@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 
 from monai_instance_loss.instances import coordinate_sums, fragments, label_instances, merge_boxes
-from monai_instance_loss.instances.regions import voxel_coordinates
+from monai_instance_loss.instances.voxels import voxel_coordinates
 
 
 def voxels_of(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from monai_instance_loss.instances import fragments, presence, segment_sum, touching_pairs
-from monai_instance_loss.instances.regions import count_ids, positions, range_sum, sorted_sum, voxel_coordinates
+from monai_instance_loss.instances.regions import count_ids, range_sum, sorted_sum
 
 label_maps = hnp.array_shapes(min_dims=1, max_dims=4, max_side=5).flatmap(
     lambda shape: st.tuples(*[hnp.arrays(np.int32, shape, elements=st.sampled_from([0, 0, 0, 1, 2, 5, 1000]))] * 2)
@@ -87,43 +87,6 @@ def test_types_of_fragments(largest):
 def test_shapes_that_differ_are_refused(function):
     with pytest.raises(ValueError, match=r"Expected `pred` .*\(2, 3\), but got \(3, 2\)"):
         function(torch.zeros(2, 3, dtype=torch.int32), torch.zeros(3, 2, dtype=torch.int32))
-
-
-# positions and coordinates
-
-
-@settings(max_examples=40)
-@given(mask=hnp.arrays(bool, hnp.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=21)))
-def test_positions_are_those_of_nonzero(mask):
-    mask = torch.from_numpy(mask)
-    assert torch.equal(positions(mask), mask.flatten().nonzero().squeeze(1))
-
-
-# one voxel in so many, in masks that are a whole number of 64-bit words and in others
-@pytest.mark.parametrize("step", [1, 3, 16, 31, 32, 33, 100, 5000])
-@pytest.mark.parametrize("shape", [(64, 32, 40), (2, 1, 33, 17, 9), (2, 33, 33, 31)], ids=str)
-def test_positions_of_sparse_masks(step, shape):
-    mask = (torch.arange(int(np.prod(shape))) % step == step // 2).view(shape)
-    # in clumps as well as one by one
-    for filled in (mask, mask | mask.roll(1, -1)):
-        assert torch.equal(positions(filled), filled.flatten().nonzero().squeeze(1))
-        # a mask that lies in memory the other way round, and one with gaps
-        assert torch.equal(positions(filled.transpose(0, -1)), filled.transpose(0, -1).flatten().nonzero().squeeze(1))
-        assert torch.equal(positions(filled.flatten()[::2]), filled.flatten()[::2].nonzero().squeeze(1))
-
-
-@pytest.mark.parametrize("offset", range(9))
-def test_positions_in_a_view_that_starts_anywhere(offset):
-    mask = (torch.arange(40) % 3 == 0)[offset:]
-    assert torch.equal(positions(mask), mask.nonzero().squeeze(1))
-
-
-@pytest.mark.parametrize("shape", [(4, 5), (3, 4, 5), (1, 6, 1)], ids=str)
-def test_coordinates_of_flat_positions(shape):
-    # two blocks in front of the spatial axes
-    position = torch.arange(2 * int(np.prod(shape)))
-    expected = np.unravel_index(position.numpy(), (2, *shape))[1:]
-    assert [axis.tolist() for axis in voxel_coordinates(position, shape)] == [axis.tolist() for axis in expected]
 
 
 # segment sums

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from monai_instance_loss.instances.backends.runs import SparseLabels, label_runs, run_starts
-from monai_instance_loss.instances.regions import positions
+from monai_instance_loss.instances.voxels import positions
 
 # orthogonal steps -> number of neighbours, which is how cc3d names connectivity
 _NEIGHBOURS = {1: 6, 2: 18, 3: 26}

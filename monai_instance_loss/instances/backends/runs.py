@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 import torch
 
-from monai_instance_loss.instances.regions import positions
+from monai_instance_loss.instances.voxels import positions
 
 # runs are looked up by cells of so many voxels, as a power of 2
 _CELL = 7

@@ -10,7 +10,8 @@ import torch
 
 from monai_instance_loss.instances import Instances
 from monai_instance_loss.instances.labelling import label_mask, resolve_connectivity
-from monai_instance_loss.instances.regions import count_voxels, positions, range_sum
+from monai_instance_loss.instances.regions import range_sum
+from monai_instance_loss.instances.voxels import count_voxels, positions
 from monai_instance_loss.losses.engine.options import Prepared
 from monai_instance_loss.losses.engine.reading import read
 from monai_instance_loss.losses.engine.sums import RegionSums

@@ -18,7 +18,7 @@ from monai.networks import one_hot
 
 from monai_instance_loss.instances import Instances
 from monai_instance_loss.instances.labelling import instances_at, label_mask, resolve_connectivity
-from monai_instance_loss.instances.regions import positions
+from monai_instance_loss.instances.voxels import positions
 from monai_instance_loss.losses.engine.voxels import Probability
 
 __all__ = ["InputOptions", "Prepared"]

@@ -9,13 +9,8 @@ from functools import cached_property
 import torch
 
 from monai_instance_loss.instances import Instances, coordinate_sums, merge_boxes, segment_sum
-from monai_instance_loss.instances.regions import (
-    count_ids,
-    fragments_at,
-    positions,
-    voxel_coordinates,
-    weighted_mean,
-)
+from monai_instance_loss.instances.regions import count_ids, fragments_at, weighted_mean
+from monai_instance_loss.instances.voxels import positions, voxel_coordinates
 from monai_instance_loss.losses.engine.batch import Volume
 from monai_instance_loss.losses.engine.sums import RegionSums
 from monai_instance_loss.losses.engine.voxels import Voxels

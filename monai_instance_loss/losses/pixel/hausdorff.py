@@ -10,8 +10,8 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from monai_instance_loss.instances import coordinate_sums, label_instances, presence
-from monai_instance_loss.instances.regions import positions, voxel_coordinates
 from monai_instance_loss.instances.spacing import checked_spacing, resolved_spacing
+from monai_instance_loss.instances.voxels import positions, voxel_coordinates
 from monai_instance_loss.losses.engine.batch import Volume
 from monai_instance_loss.losses.engine.image import ImageLoss
 from monai_instance_loss.losses.pixel.checks import checked_number

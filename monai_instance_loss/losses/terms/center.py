@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 
 from monai_instance_loss.instances import coordinate_sums, segment_sum
-from monai_instance_loss.instances.regions import positions
+from monai_instance_loss.instances.voxels import positions
 from monai_instance_loss.losses.engine.overlap import Overlap, Side
 from monai_instance_loss.losses.engine.region import RegionLoss, RegionSums
 from monai_instance_loss.losses.engine.voxels import Voxels

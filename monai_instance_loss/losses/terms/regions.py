@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from monai_instance_loss.instances import Instances, presence, segment_sum
-from monai_instance_loss.instances.regions import positions
+from monai_instance_loss.instances.voxels import positions
 from monai_instance_loss.losses.engine.batch import Volume
 from monai_instance_loss.losses.engine.overlap import InstanceScores
 from monai_instance_loss.losses.engine.region import RegionLoss

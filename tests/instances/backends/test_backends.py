@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from monai_instance_loss.instances.backends import label_blocks, label_blocks_cpu, label_blocks_torch
 from monai_instance_loss.instances.backends.cpu import label_blocks_cc3d
 from monai_instance_loss.instances.backends.runs import SparseLabels, label_runs, run_starts
-from monai_instance_loss.instances.regions import positions
+from monai_instance_loss.instances.voxels import positions
 
 
 def label_by_runs(mask: torch.Tensor, connectivity: int):

@@ -7,7 +7,8 @@ import torch
 
 from monai_instance_loss.instances import label_instances
 from monai_instance_loss.instances.backends import SparseLabels
-from monai_instance_loss.losses import InstanceLoss, RegionLoss, RegionSums, pixel, volume
+from monai_instance_loss.losses import InstanceLoss, RegionLoss, RegionSums, pixel
+from monai_instance_loss.losses.engine import batch as volume
 from monai_instance_loss.losses.engine.batch import Volume
 from monai_instance_loss.losses.engine.options import InputOptions
 from monai_instance_loss.losses.engine.reading import read

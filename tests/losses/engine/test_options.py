@@ -4,7 +4,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from monai_instance_loss.losses import inputs
+from monai_instance_loss.losses.engine import options as inputs
 from monai_instance_loss.losses.engine.options import InputOptions
 
 LOGITS = torch.linspace(-3, 3, 2 * 3 * 4 * 5).reshape(2, 3, 4, 5)

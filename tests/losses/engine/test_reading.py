@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from monai_instance_loss.losses import reading
+from monai_instance_loss.losses.engine import reading
 from monai_instance_loss.losses.engine.reading import read, softplus
 
 NOTHING = torch.zeros(0, dtype=torch.int64)

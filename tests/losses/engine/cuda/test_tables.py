@@ -12,9 +12,12 @@ from monai.losses import DiceCELoss
 
 from monai_instance_loss import label_instances
 from monai_instance_loss.instances.backends import DenseLabels
-from monai_instance_loss.losses import ICILoss, InstanceLoss, SoftInstanceF1Loss, base, inputs, pixel
-from monai_instance_loss.losses.engine.cuda import FusedOverlap, overlap
+from monai_instance_loss.losses import ICILoss, InstanceLoss, SoftInstanceF1Loss, pixel
+from monai_instance_loss.losses.engine import options as inputs
+from monai_instance_loss.losses.engine.cuda import FusedOverlap
+from monai_instance_loss.losses.engine.cuda import tables as overlap
 from monai_instance_loss.losses.engine.cuda.tables import most_components
+from monai_instance_loss.losses.terms import base
 
 TERMS = ("instance", "instance_pred", "false", "missed")
 
@@ -242,7 +245,7 @@ import os
 import torch
 import torch.nn.functional as F
 from monai_instance_loss.losses import InstanceLoss
-from monai_instance_loss.losses.engine.cuda import overlap
+from monai_instance_loss.losses.engine.cuda import tables as overlap
 
 generator = torch.Generator().manual_seed(0)
 for shape, pool in (((2, 1, 17, 37), F.avg_pool2d), ((1, 1, 3, 8, 33), F.avg_pool3d)):
