@@ -2,10 +2,9 @@
 
 from monai_instance_loss.losses.blob_cc import BiCCLoss, BlobLoss, CCLoss, PixelInstanceTerms
 from monai_instance_loss.losses.deep_supervision import DeepSupervisionLoss
-from monai_instance_loss.losses.engine.image import ImageLoss
-from monai_instance_loss.losses.engine.region import RegionLoss, RegionSums
+from monai_instance_loss.losses.engine.region import ImageLoss, RegionLoss, RegionSums
 from monai_instance_loss.losses.ici import ICILoss, ICILossTerms, InstanceCenterLoss, InstanceCenterLossTerms
-from monai_instance_loss.losses.instance import InstanceLoss, InstanceLossTerms
+from monai_instance_loss.losses.instance import InstanceLoss, InstanceLossTerms, InstanceLossWeights
 from monai_instance_loss.losses.pixel import DiceRegionLoss
 from monai_instance_loss.losses.soft_f1 import SoftInstanceF1Loss, SoftInstanceF1LossTerms
 
@@ -22,6 +21,7 @@ __all__ = [
     "InstanceCenterLossTerms",
     "InstanceLoss",
     "InstanceLossTerms",
+    "InstanceLossWeights",
     "PixelInstanceTerms",
     "RegionLoss",
     "RegionSums",

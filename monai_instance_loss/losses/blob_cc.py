@@ -9,11 +9,11 @@ from typing import Literal, NamedTuple
 
 import torch
 
-from monai_instance_loss.instances import Instances, label_instances
+from monai_instance_loss._checks import checked_fraction
+from monai_instance_loss.instances import Instances
 from monai_instance_loss.instances.spacing import checked_spacing
 from monai_instance_loss.instances.voronoi import nearest_instance, nearest_instances
-from monai_instance_loss.losses.engine.batch import Volume
-from monai_instance_loss.losses.engine.checks import checked_fraction
+from monai_instance_loss.losses.engine.batch import Batch
 from monai_instance_loss.losses.engine.options import InputOptions
 from monai_instance_loss.losses.engine.overlap import InstanceScores
 from monai_instance_loss.losses.engine.reduction import Averaging
@@ -77,11 +77,11 @@ class _RegionPerInstanceLoss(TermsLoss):
         self.inverse_size_weighting = inverse_size_weighting
 
     @abstractmethod
-    def _term(self, volume: Volume, true: Instances) -> torch.Tensor:
+    def _term(self, batch: Batch, true: Instances) -> torch.Tensor:
         """The instance term."""
 
-    def _instance_values(self, volume: Volume, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
-        return {"instance": self._term(volume, self.inputs.label_target(volume.prepared, self.connectivity))}
+    def _instance_values(self, batch: Batch, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
+        return {"instance": self._term(batch, batch.label_target(self.connectivity))}
 
     def _averaged(self, scores: InstanceScores, *sides: Instances) -> torch.Tensor:
         batch, channels = sides[0].shape[:2]
@@ -134,8 +134,8 @@ class BlobLoss(_RegionPerInstanceLoss):
         0.0
     """
 
-    def _term(self, volume: Volume, true: Instances) -> torch.Tensor:
-        return self._averaged(blob_scores(volume, true, self.instance_loss, self.inverse_size_weighting), true)
+    def _term(self, batch: Batch, true: Instances) -> torch.Tensor:
+        return self._averaged(blob_scores(batch, true, self.instance_loss, self.inverse_size_weighting), true)
 
 
 class CCLoss(_RegionPerInstanceLoss):
@@ -165,12 +165,12 @@ class CCLoss(_RegionPerInstanceLoss):
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         self.spacing_mm = checked_spacing(spacing_mm)
 
-    def _term(self, volume: Volume, true: Instances) -> torch.Tensor:
+    def _term(self, batch: Batch, true: Instances) -> torch.Tensor:
         cells = nearest_instance(true, self.spacing_mm)
-        return self._averaged(self._cell_scores(volume, true, cells), true)
+        return self._averaged(self._cell_scores(batch, true, cells), true)
 
-    def _cell_scores(self, volume: Volume, instances: Instances, cells: torch.Tensor) -> InstanceScores:
-        return cell_scores(volume, instances, cells, self.instance_loss, self.inverse_size_weighting)
+    def _cell_scores(self, batch: Batch, instances: Instances, cells: torch.Tensor) -> InstanceScores:
+        return cell_scores(batch, instances, cells, self.instance_loss, self.inverse_size_weighting)
 
 
 class BiCCLoss(CCLoss):
@@ -205,11 +205,14 @@ class BiCCLoss(CCLoss):
         self.alpha = float(alpha)
         self.threshold = checked_fraction("threshold", threshold)
 
-    def _term(self, volume: Volume, true: Instances) -> torch.Tensor:
+    def _threshold(self, wanted: frozenset[str]) -> float | None:
+        return self.threshold if self.alpha > 0 and "instance" in wanted else None
+
+    def _term(self, batch: Batch, true: Instances) -> torch.Tensor:
         if self.alpha == 0:
-            return super()._term(volume, true)
-        pred = label_instances(volume.prepared.predicted(self.threshold), self.connectivity)
+            return super()._term(batch, true)
+        pred = batch.label_predicted(self.connectivity)
         true_cells, pred_cells = nearest_instances([true, pred], self.spacing_mm)
-        on_true = self._averaged(self._cell_scores(volume, true, true_cells), true)
-        on_pred = self._averaged(self._cell_scores(volume, pred, pred_cells), true, pred)
+        on_true = self._averaged(self._cell_scores(batch, true, true_cells), true)
+        on_pred = self._averaged(self._cell_scores(batch, pred, pred_cells), true, pred)
         return (1 - self.alpha) * on_true + self.alpha * on_pred

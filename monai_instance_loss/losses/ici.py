@@ -8,9 +8,8 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 
-from monai_instance_loss.losses.engine.batch import Volume
 from monai_instance_loss.losses.instance import InstanceLoss
-from monai_instance_loss.losses.terms import fdr_scores
+from monai_instance_loss.losses.terms import FDR
 
 __all__ = ["ICILoss", "ICILossTerms", "InstanceCenterLoss", "InstanceCenterLossTerms"]
 
@@ -53,9 +52,7 @@ class InstanceCenterLoss(InstanceLoss):
     """
 
     terms_type: ClassVar[type[Any]] = InstanceCenterLossTerms
-    default_weights = MappingProxyType(
-        {"pixel": 1.0, "instance": 1.0, "instance_pred": 1.0, "center": 1.0, "false": 0.0, "missed": 0.0}
-    )
+    default_weights = MappingProxyType({"pixel": 1.0, "instance": 1.0, "instance_pred": 1.0, "center": 1.0})
 
     def __init__(
         self,
@@ -103,15 +100,5 @@ class ICILoss(InstanceCenterLoss):
     """
 
     terms_type: ClassVar[type[Any]] = ICILossTerms
-    default_weights = MappingProxyType(
-        {"pixel": 0.25, "instance": 0.5, "center": 0.25, "fdr": 0.0, "false": 0.0, "missed": 0.0}
-    )
-
-    def _instance_values(self, volume: Volume, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
-        overlap = self._overlap(volume, wanted)
-        values = self._overlap_values(overlap, wanted)
-        if "fdr" in wanted:
-            shape = (overlap.shape[0], overlap.shape[1])
-            rate = self.averaging.samples(fdr_scores(overlap), shape, overlap.classes_present())
-            values["fdr"] = rate * overlap.finite
-        return values
+    default_weights = MappingProxyType({"pixel": 0.25, "instance": 0.5, "center": 0.25})
+    instance_terms = MappingProxyType({**InstanceLoss.instance_terms, "fdr": FDR})

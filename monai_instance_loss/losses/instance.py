@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, TypedDict, cast
 
 import torch
 
-from monai_instance_loss.losses.engine.batch import Volume
-from monai_instance_loss.losses.engine.checks import checked_size
+from monai_instance_loss._checks import checked_choice, checked_size
 from monai_instance_loss.losses.engine.options import InputOptions
-from monai_instance_loss.losses.engine.overlap import InstanceScores, Overlap
 from monai_instance_loss.losses.engine.reduction import Averaging
-from monai_instance_loss.losses.pixel.adapters import Criterion, as_criterion
+from monai_instance_loss.losses.pixel.adapters import as_criterion
 from monai_instance_loss.losses.terms import (
-    center_scores,
-    false_scores,
-    missed_scores,
-    pred_scores,
-    proximity_scores,
-    true_scores,
+    CENTER,
+    FALSE,
+    INSTANCE,
+    INSTANCE_PRED,
+    MISSED,
+    PROXIMITY,
+    OverlapLoss,
+    Term,
 )
-from monai_instance_loss.losses.terms.base import OverlapLoss
 
-__all__ = ["InstanceLoss", "InstanceLossTerms"]
+__all__ = ["InstanceLoss", "InstanceLossTerms", "InstanceLossWeights"]
 
 
 class InstanceLossTerms(NamedTuple):
@@ -37,6 +36,18 @@ class InstanceLossTerms(NamedTuple):
     false: torch.Tensor
     missed: torch.Tensor
     proximity: torch.Tensor
+
+
+class InstanceLossWeights(TypedDict, total=False):
+    """The weights that ``InstanceLoss`` takes, any of them; a mistyped name is an error that a type checker sees."""
+
+    pixel: float
+    instance: float
+    instance_pred: float
+    center: float
+    false: float
+    missed: float
+    proximity: float
 
 
 class InstanceLoss(OverlapLoss):
@@ -84,10 +95,10 @@ class InstanceLoss(OverlapLoss):
             ``target_is_instances`` it gets the binary mask of the map; with ``ignore_index``, unless it has the same
             ``ignore_index`` itself, ignored voxels reach it as certain background.)
         instance_loss: the criterion of ``instance`` and ``instance_pred``, a loss on probabilities and a binary target
-        of
-            shape (1, 1, *spatial). Default: Dice. A ``RegionLoss``, or a MONAI or torch loss that ``as_criterion`` can
-            turn into one, scores all instances in one pass; any other callable is called once an instance on a whole
-            volume, which is slow, and on a false component gets an empty target instead of being replaced by presence.
+            of shape (1, 1, *spatial). Default: Dice. A ``RegionLoss``, or a MONAI or torch loss that ``as_criterion``
+            can turn into one, scores all instances in one pass; any other callable is called once an instance on a
+            whole volume, which is slow, and on a false component gets an empty target instead of being replaced by
+            presence.
         center_loss: the criterion of ``center``; likewise.
         weights: term name to weight, 0 or more; terms not named keep their default.
         threshold: predicted instances are components of p >= ``threshold``; in (0, 1).
@@ -126,15 +137,17 @@ class InstanceLoss(OverlapLoss):
     """
 
     terms_type: ClassVar[type[Any]] = InstanceLossTerms
-    default_weights = MappingProxyType(
+    default_weights: ClassVar[Mapping[str, float]] = MappingProxyType(
+        {"pixel": 1.0, "instance": 1.0, "instance_pred": 1.0}
+    )
+    instance_terms: ClassVar[Mapping[str, Term]] = MappingProxyType(
         {
-            "pixel": 1.0,
-            "instance": 1.0,
-            "instance_pred": 1.0,
-            "center": 0.0,
-            "false": 0.0,
-            "missed": 0.0,
-            "proximity": 0.0,
+            "instance": INSTANCE,
+            "instance_pred": INSTANCE_PRED,
+            "center": CENTER,
+            "false": FALSE,
+            "missed": MISSED,
+            "proximity": PROXIMITY,
         }
     )
 
@@ -148,7 +161,7 @@ class InstanceLoss(OverlapLoss):
         pixel_loss: torch.nn.Module | None = None,
         instance_loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
         center_loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
-        weights: Mapping[str, float] | None = None,
+        weights: InstanceLossWeights | None = None,
         threshold: float = 0.1,
         connectivity: int | None = None,
         center_radius: int = 3,
@@ -169,51 +182,15 @@ class InstanceLoss(OverlapLoss):
             ),
             Averaging(instance_reduction, average_over, reduction),
             pixel_loss,
-            weights,
+            cast("Mapping[str, float] | None", weights),
             connectivity,
-            threshold=threshold,
-            min_instance_size=min_instance_size,
+            threshold,
+            min_instance_size,
         )
         self.instance_loss = as_criterion("instance_loss", instance_loss)
         self.center_loss = as_criterion("center_loss", center_loss)
         self.center_radius = checked_size("center_radius", center_radius)
         self.exclude_other_tp = exclude_other_tp
         self.count_as_rate = count_as_rate
-        if proximity not in ("published", "mean"):
-            raise ValueError(f'Expected `proximity` to be "published" or "mean", but got {proximity!r}.')
-        if box_distance not in ("diou", "giou"):
-            raise ValueError(f'Expected `box_distance` to be "diou" or "giou", but got {box_distance!r}.')
-        self.proximity = proximity
-        self.box_distance = box_distance
-
-    def _instance_values(self, volume: Volume, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
-        return self._overlap_values(self._overlap(volume, wanted), wanted)
-
-    def _criteria(self, wanted: frozenset[str]) -> list[Criterion] | None:
-        if wanted & {"center", "proximity"}:
-            return None
-        return [self.instance_loss] if wanted & {"instance", "instance_pred"} else []
-
-    def _overlap_values(self, overlap: Overlap, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
-        shape = (overlap.shape[0], overlap.shape[1])
-        present = overlap.classes_present()
-        true: InstanceScores | None = None
-        pred: InstanceScores | None = None
-        values = {}
-        if wanted & {"instance", "proximity"}:
-            true = true_scores(overlap, self.instance_loss, self.exclude_other_tp)
-            values["instance"] = self.averaging.instances(true.total, true.count, shape, present)
-        if wanted & {"instance_pred", "proximity"}:
-            pred = pred_scores(overlap, self.instance_loss)
-            values["instance_pred"] = self.averaging.instances(pred.total, pred.count, shape, present)
-        blocks = {}
-        if "center" in wanted:
-            blocks["center"] = center_scores(overlap, self.center_loss, self.center_radius)
-        if "false" in wanted:
-            blocks["false"] = false_scores(overlap, self.count_as_rate)
-        if "missed" in wanted:
-            blocks["missed"] = missed_scores(overlap, self.count_as_rate)
-        if "proximity" in wanted and true is not None and pred is not None:
-            blocks["proximity"] = proximity_scores(overlap, true, pred, self.proximity, self.box_distance)
-        values |= {name: self.averaging.samples(value, shape, present) for name, value in blocks.items()}
-        return {name: value * overlap.finite for name, value in values.items()}
+        self.proximity = checked_choice("proximity", proximity, ("published", "mean"))
+        self.box_distance = checked_choice("box_distance", box_distance, ("diou", "giou"))

@@ -8,12 +8,9 @@ from typing import NamedTuple
 
 import torch
 
-from monai_instance_loss.losses.engine.batch import Volume
 from monai_instance_loss.losses.engine.options import InputOptions
 from monai_instance_loss.losses.engine.reduction import Averaging
-from monai_instance_loss.losses.pixel.adapters import Criterion
-from monai_instance_loss.losses.terms import soft_f1_scores
-from monai_instance_loss.losses.terms.base import OverlapLoss
+from monai_instance_loss.losses.terms import SOFT_F1, OverlapLoss
 
 __all__ = ["SoftInstanceF1Loss", "SoftInstanceF1LossTerms"]
 
@@ -65,7 +62,8 @@ class SoftInstanceF1Loss(OverlapLoss):
     """
 
     terms_type = SoftInstanceF1LossTerms
-    default_weights = MappingProxyType({"pixel": 0.0, "instance": 1.0})
+    default_weights = MappingProxyType({"instance": 1.0})
+    instance_terms = MappingProxyType({"instance": SOFT_F1})
 
     def __init__(
         self,
@@ -91,14 +89,6 @@ class SoftInstanceF1Loss(OverlapLoss):
             pixel_loss,
             weights,
             connectivity,
-            threshold=threshold,
-            min_instance_size=min_instance_size,
+            threshold,
+            min_instance_size,
         )
-
-    def _criteria(self, wanted: frozenset[str]) -> list[Criterion]:
-        return []
-
-    def _instance_values(self, volume: Volume, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
-        overlap = self._overlap(volume, wanted)
-        scores, scored = soft_f1_scores(overlap)
-        return {"instance": self.averaging.scored(1 - scores, scored) * overlap.finite}

@@ -1,68 +1,68 @@
-"""A batch with every voxel activated, for what needs them all: pixel losses, and regions that cover the volume."""
+"""Input and target of one step as losses see them: rows of voxels, what is foreground, and sums over whole rows."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import cached_property
 
 import torch
 
-from monai_instance_loss.instances import Instances
-from monai_instance_loss.instances.labelling import label_mask, resolve_connectivity
-from monai_instance_loss.instances.regions import range_sum
+from monai_instance_loss.instances import Instances, segment_sum
+from monai_instance_loss.instances.labelling import instances_at, label_mask, resolve_connectivity
 from monai_instance_loss.instances.voxels import count_voxels, positions
-from monai_instance_loss.losses.engine.options import Prepared
 from monai_instance_loss.losses.engine.reading import read
-from monai_instance_loss.losses.engine.sums import RegionSums
-from monai_instance_loss.losses.engine.voxels import Voxels
+from monai_instance_loss.losses.engine.voxels import LogitVoxels, Map, Voxels
 
-__all__ = ["Volume", "map_names"]
+__all__ = ["Batch"]
 
-# the sums that a volume of logits is read for
+# the maps that a volume of logits is read for in one pass
 _READ = {"p", "ce_off"}
 
-Maps = Callable[[Voxels], tuple[torch.Tensor, ...]]
 
+class Batch:
+    """Input and target of one step, checked; a block is a sample's channel, R = B * C of them.
 
-class Volume:
-    """Every sample's channel, R = B * C of them, flat over samples and channels; computed where a loss asks for it."""
+    Whatever is computed of it is computed where a loss first asks for it, and once.
 
-    def __init__(self, prepared: Prepared, threshold: float | None = None) -> None:
-        """Take a batch, and the threshold of its predicted instances where these are looked at one by one."""
-        self.prepared = prepared
+    Attributes:
+        shape: (B, C, *spatial), the background channel left out where the options say so.
+        voxels: probabilities (R, *spatial), 0 on ignored voxels: whatever stands there, its gradient is 0 too.
+        target: bool (R, *spatial), False on ignored voxels.
+        ignored: bool (R, *spatial), True on voxels to leave out, or None where there is none.
+        threshold: the probability from which on a voxel is predicted foreground; None where nobody asks.
+    """
+
+    def __init__(
+        self,
+        shape: torch.Size,
+        voxels: Voxels,
+        target: torch.Tensor,
+        ignored: torch.Tensor | None = None,
+        target_position: torch.Tensor | None = None,
+        target_ids: torch.Tensor | None = None,
+        threshold: float | None = None,
+    ) -> None:
+        """Take what ``InputOptions.prepare`` has read.
+
+        ``target_position`` int64 (T,) are the target's voxels where they are known, and ``target_ids`` (T,) their ids
+        where the target came as an instance map.
+        """
+        self.shape = shape
+        self.target = target
+        self.ignored = ignored
         self.threshold = threshold
-        self._picked: torch.Tensor | None = None
-        self._off_sums: dict[str, torch.Tensor] = {}
-        self._summed: list[tuple[torch.Tensor, torch.Tensor]] = []
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(B, C)."""
-        return self.prepared.target.shape[0], self.prepared.target.shape[1]
+        self.voxels = voxels if ignored is None else voxels.zeroed(ignored)
+        # a volume of logits is read in one pass; a GPU passes over a map in no time, and would be waited for
+        self._logits = self.voxels if isinstance(self.voxels, LogitVoxels) and target.device.type == "cpu" else None
+        self._target_position = target_position
+        self._target_ids = target_ids
+        self._picked: LogitVoxels | None = None
+        self._off_sums: dict[Map, torch.Tensor] = {}
 
     @property
     def blocks(self) -> int:
         """R."""
-        return math.prod(self.shape)
-
-    @cached_property
-    def voxels(self) -> Voxels:
-        """Probabilities (R, *spatial), 0 on ignored voxels: whatever stands there, its gradient is 0 too."""
-        voxels = self.prepared.probability.blocks(torch.arange(self.blocks, device=self.target.device))
-        return voxels if self.ignored is None else voxels.zeroed(self.ignored)
-
-    @cached_property
-    def target(self) -> torch.Tensor:
-        """Bool (R, *spatial), False on ignored voxels."""
-        return self.prepared.target.flatten(0, 1)
-
-    @cached_property
-    def ignored(self) -> torch.Tensor | None:
-        """Bool (R, *spatial), or None where no voxel is."""
-        if self.prepared.ignored is None:
-            return None
-        return self.prepared.ignored.expand_as(self.prepared.target).flatten(0, 1)
+        return self.target.shape[0]
 
     @property
     def kept(self) -> torch.Tensor:
@@ -70,67 +70,17 @@ class Volume:
         return torch.ones_like(self.target) if self.ignored is None else ~self.ignored
 
     @cached_property
+    def target_position(self) -> torch.Tensor:
+        """int64 (T,): flat positions of the target's voxels, ascending."""
+        return positions(self.target) if self._target_position is None else self._target_position
+
+    @cached_property
     def target_voxels(self) -> torch.Tensor:
         """int64 (R,): voxels of the target."""
-        if self._is_on_cpu:
-            return torch.tensor(self._target_lengths, dtype=torch.int64)
-        return self.target.flatten(1).sum(1)
-
-    @cached_property
-    def predicted(self) -> torch.Tensor:
-        """Bool (B, C, *spatial): where there are predicted instances."""
-        if self.threshold is None:
-            return torch.zeros_like(self.prepared.target)
-        return self.prepared.predicted(self.threshold)
-
-    @cached_property
-    def position(self) -> torch.Tensor:
-        """int64 (V,): flat positions of the voxels that are looked at one by one: of the target and of predictions."""
-        if self.threshold is None:
-            return self.target_position
-        return positions(self.predicted | self.prepared.target)
-
-    @property
-    def target_position(self) -> torch.Tensor:
-        """int64 (T,): flat positions of the target's voxels."""
-        return self.prepared.target_position
-
-    @cached_property
-    def is_target(self) -> torch.Tensor:
-        """Bool (V,): which of the voxels at ``position`` are the target's."""
-        return self.prepared.target.reshape(-1).index_select(0, self.position)
-
-    @cached_property
-    def is_predicted(self) -> torch.Tensor:
-        """Bool (V,): which of the voxels at ``position`` are predicted instances'."""
-        # what is no target is there because it is predicted
-        predicted = torch.ones(self.position.shape, dtype=torch.bool, device=self.position.device)
-        of_target = self.predicted.reshape(-1).index_select(0, self.target_position)
-        return predicted.index_copy_(0, self._target_index, of_target)
-
-    def label_predicted(self, connectivity: int | None) -> Instances:
-        """The predicted instances."""
-        connectivity = resolve_connectivity(connectivity, self.predicted.ndim - 2)
-        return label_mask(self.predicted, connectivity, self.position, self.is_predicted)
-
-    @cached_property
-    def foreground(self) -> Voxels:
-        """Probabilities (V,) of the voxels at ``position``."""
-        if not self._is_read:
-            return self.prepared.probability.at(self.position)
-        return Voxels(logit=self._read(()) if self._picked is None else self._picked)
-
-    @cached_property
-    def on_target(self) -> Voxels:
-        """Probabilities (T,) of the target's voxels, in the order of ``target_position``."""
-        if self.threshold is None:
-            return self.foreground
-        return self.foreground.select(self._target_index)
-
-    @cached_property
-    def off_target(self) -> Voxels:
-        """Probabilities (R, *spatial) off the target, 0 on it and on ignored voxels."""
-        return self.voxels.without(self.target_position)
+        if not self._is_on_cpu:
+            return self.target.flatten(1).sum(1)
+        edges = torch.arange(self.blocks + 1) * self.target[0].numel()
+        return torch.diff(torch.searchsorted(self.target_position, edges))
 
     @cached_property
     def voxels_per_block(self) -> torch.Tensor:
@@ -139,74 +89,117 @@ class Volume:
             return torch.full((self.blocks,), self.target[0].numel(), device=self.target.device)
         return self.target[0].numel() - count_voxels(self.ignored)
 
+    @cached_property
+    def predicted(self) -> torch.Tensor:
+        """Bool (R, *spatial): where there is predicted foreground, ignored voxels left out."""
+        if self.threshold is None:
+            return torch.zeros_like(self.target)
+        mask = self.voxels.at_least(self.threshold)
+        # a NaN there is no foreground either
+        return mask if self.ignored is None else mask.logical_and_(~self.ignored)
+
+    @cached_property
+    def position(self) -> torch.Tensor:
+        """int64 (V,): flat positions of the foreground, of the target and of predictions, ascending."""
+        if self.threshold is None:
+            return self.target_position
+        return positions(self.predicted | self.target)
+
+    @cached_property
+    def is_target(self) -> torch.Tensor:
+        """Bool (V,): which of the foreground is the target's."""
+        return self.target.reshape(-1).index_select(0, self.position)
+
+    @cached_property
+    def is_predicted(self) -> torch.Tensor:
+        """Bool (V,): which of the foreground is predicted."""
+        # what is no target is there because it is predicted
+        predicted = torch.ones(self.position.shape, dtype=torch.bool, device=self.position.device)
+        of_target = self.predicted.reshape(-1).index_select(0, self.target_position)
+        return predicted.index_copy_(0, self._target_index, of_target)
+
+    @cached_property
+    def foreground(self) -> Voxels:
+        """Probabilities (V,) of the foreground."""
+        if self._logits is None:
+            return self.voxels.at(self.position)
+        return self._read(self._logits, ()) if self._picked is None else self._picked
+
+    @cached_property
+    def on_target(self) -> Voxels:
+        """Probabilities (T,) of the target's voxels, in the order of ``target_position``."""
+        return self.foreground if self.threshold is None else self.foreground.at(self._target_index)
+
+    def label_target(self, connectivity: int | None) -> Instances:
+        """The instances of the target: found, or read off the map that it is."""
+        if self._target_ids is not None:
+            return instances_at(self.target_position, self._target_ids, self.shape)
+        connectivity = resolve_connectivity(connectivity, len(self.shape) - 2)
+        return label_mask(self.target.view(self.shape), connectivity, self.target_position)
+
+    def label_predicted(self, connectivity: int | None) -> Instances:
+        """The instances of the predicted foreground."""
+        connectivity = resolve_connectivity(connectivity, len(self.shape) - 2)
+        return label_mask(self.predicted.view(self.shape), connectivity, self.position, self.is_predicted)
+
+    @property
+    def has_ids(self) -> bool:
+        """Whether the target came as an instance map."""
+        return self._target_ids is not None
+
     def mean(self, values: torch.Tensor) -> torch.Tensor:
         """Means (R,) of a map over the voxels that are not ignored; 0 where all are."""
         total = values if self.ignored is None else values.masked_fill(self.ignored, 0)
         return total.flatten(1).sum(1) / self.voxels_per_block.clamp(min=1)
 
-    def sums(self, on_maps: Maps, off_maps: Maps) -> RegionSums:
-        """Sums over whole blocks (R,)."""
+    def sums(self, on: Sequence[Map], off: Sequence[Map]) -> tuple[dict[Map, torch.Tensor], dict[Map, torch.Tensor]]:
+        """Sums (R,) of maps over the target's voxels, and of others off it."""
         # what is summed over a volume is read before single voxels are, in one go
-        off = self.off_sums(off_maps)
+        off_sums = self.off_sums(off)
         if self._is_on_cpu:
-            on = tuple(range_sum(values, self._target_lengths) for values in on_maps(self.on_target))
+            owner = torch.repeat_interleave(torch.arange(self.blocks), self.target_voxels)
+            return {name: segment_sum(self.on_target.map(name), owner, self.blocks) for name in on}, off_sums
+        on_target = {name: torch.where(self.target, self.voxels.map(name), 0).flatten(1).sum(1) for name in on}
+        return on_target, off_sums
+
+    def off_sums(self, names: Sequence[Map], blocks: torch.Tensor | None = None) -> dict[Map, torch.Tensor]:
+        """Sums off the target, of all blocks (R,) or of those at an index (n,), of maps that are 0 at p = 0."""
+        # summed without the target rather than by difference, in which a saturated logit would swamp the rest
+        if self._logits is None and blocks is not None:
+            return {name: self._off_sum(name, blocks) for name in names}
+        missing = [name for name in dict.fromkeys(names) if name not in self._off_sums]
+        if self._logits is not None and missing and _READ.issuperset(missing):
+            self._read(self._logits, tuple(map(str, missing)))
         else:
-            on = tuple(torch.where(self.target, values, 0).flatten(1).sum(1) for values in on_maps(self.voxels))
-        return RegionSums(on, off, self.target_voxels, self.voxels_per_block)
+            self._off_sums.update({name: self._off_sum(name) for name in missing})
+        return {name: self._off_sums[name] if blocks is None else self._off_sums[name][blocks] for name in names}
 
-    def off_sums(self, off_maps: Maps) -> tuple[torch.Tensor, ...]:
-        """Sums (R,) off the target of maps that are 0 where the probability is."""
-        if not self._is_on_cpu:
-            # to find positions is to wait for the device, which passes over a whole map in no time
-            return tuple(self._sum(values, off_target=True) for values in off_maps(self.voxels))
-        names = map_names(off_maps) if self._is_read else None
-        if names is None or not set(names) <= _READ:
-            return tuple(self._sum(values) for values in off_maps(self.off_target))
-        wanted = tuple(name for name in dict.fromkeys(names) if name not in self._off_sums)
-        if wanted:
-            self._read(wanted)
-        return tuple(self._off_sums[name] for name in names)
+    def _off_sum(self, name: Map, blocks: torch.Tensor | slice = slice(None)) -> torch.Tensor:
+        return torch.where(self.target[blocks], 0, self.voxels.map(name)[blocks]).flatten(1).sum(1)
 
-    @cached_property
-    def _target_index(self) -> torch.Tensor:
-        """int64 (T,): index of the target's voxels among those at ``position``."""
-        return positions(self.is_target)
+    def with_threshold(self, threshold: float) -> Batch:
+        """The same batch with predicted foreground of another threshold."""
+        return Batch(
+            self.shape, self.voxels, self.target, self.ignored, self._target_position, self._target_ids, threshold
+        )
 
-    @property
-    def _is_read(self) -> bool:
-        """Whether each channel's logits are at hand, to be read in one pass."""
-        return self.prepared.probability.kind == "sigmoid"
+    def zero(self) -> torch.Tensor:
+        """A zero that carries the graph, whatever the values hold."""
+        return self.voxels.p.flatten()[:0].sum()
 
     @property
     def _is_on_cpu(self) -> bool:
         return self.target.device.type == "cpu"
 
-    def _read(self, names: tuple[str, ...]) -> torch.Tensor:
-        picked, sums = read(self.voxels.known_logit, self.position, self.target_position, names)
+    def _read(self, logits: LogitVoxels, names: tuple[str, ...]) -> LogitVoxels:
+        """Sum maps off the target by name, and pick the foreground the first time."""
+        picked, sums = read(logits.logit, self.position, self.target_position, names)
         self._off_sums.update(sums)
         if self._picked is None:
-            self._picked = picked
+            self._picked = LogitVoxels(picked)
         return self._picked
 
     @cached_property
-    def _target_lengths(self) -> list[int]:
-        """How many of the target's voxels, in the order of ``target_position``, are in each of the R blocks."""
-        edges = torch.arange(self.blocks + 1) * self.target[0].numel()
-        return torch.diff(torch.searchsorted(self.target_position, edges)).tolist()
-
-    def _sum(self, values: torch.Tensor, off_target: bool = False) -> torch.Tensor:
-        # a pixel loss and a criterion share maps, the probability first among them: the same tensor is summed once
-        for known, total in self._summed:
-            if known is values:
-                return total
-        total = (torch.where(self.target, 0, values) if off_target else values).flatten(1).sum(1)
-        self._summed.append((values, total))
-        return total
-
-
-def map_names(maps: Maps) -> list[str] | None:
-    """Which of ``p``, ``ce_on`` and ``ce_off`` the maps are, or None if one is another."""
-    nothing = Voxels(logit=torch.zeros(0))
-    known = {id(nothing.p): "p", id(nothing.ce_on): "ce_on", id(nothing.ce_off): "ce_off"}
-    names = [known.get(id(values), "") for values in maps(nothing)]
-    return names if all(names) else None
+    def _target_index(self) -> torch.Tensor:
+        """int64 (T,): index of the target's voxels in the foreground."""
+        return positions(self.is_target)

@@ -1,23 +1,25 @@
-"""True and predicted instances of a batch laid over each other, with the sums that instance terms are made of."""
+"""True and predicted instances laid over each other: who touches whom, and sums of maps over their common pieces."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import torch
 
 from monai_instance_loss.instances import Instances, coordinate_sums, merge_boxes, segment_sum
 from monai_instance_loss.instances.regions import count_ids, fragments_at, weighted_mean
-from monai_instance_loss.instances.voxels import positions, voxel_coordinates
-from monai_instance_loss.losses.engine.batch import Volume
-from monai_instance_loss.losses.engine.sums import RegionSums
-from monai_instance_loss.losses.engine.voxels import Voxels
+from monai_instance_loss.instances.voxels import voxel_coordinates
+from monai_instance_loss.losses.engine.batch import Batch
+from monai_instance_loss.losses.engine.region import RegionSums
+from monai_instance_loss.losses.engine.voxels import Map
 
-__all__ = ["InstanceScores", "Overlap", "Side"]
+__all__ = ["InstanceScores", "Overlap", "Side", "VoxelOverlap", "with_voxels"]
 
-Maps = Callable[[Voxels], tuple[torch.Tensor, ...]]
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,68 +73,78 @@ class InstanceScores:
     count: torch.Tensor
 
 
-class Overlap:
-    """Everything that instance terms know of a batch: both sides, who touches whom, and sums of maps of p.
+class Overlap(ABC):
+    """What every instance term may ask of a batch: both sides, who touches whom, and sums of named maps.
 
-    Maps of the probability are summed once, over fragments; all else is arithmetic on short arrays.
+    A fragment is a piece of foreground that lies in one instance of each side, or in one of one side alone. Maps are
+    summed once, over fragments; all else is arithmetic on short arrays. Terms that look at single voxels need a
+    ``VoxelOverlap``.
+
+    Attributes:
+        batch: the batch.
+        true, pred: the two sides.
+        fragment_voxels: int64 (A,); size of each fragment.
+        pairs: int64 (pairs,); index of the fragments that lie in a true and in a predicted instance.
+        pair_true, pair_pred: int64 (pairs,); the true and the predicted instance of each of them, from 0.
     """
 
-    # which of the touching pairs there are at all in a table of fixed length, or None where all are
+    batch: Batch
+    true: Side
+    pred: Side
+    fragment_voxels: torch.Tensor
+    pairs: torch.Tensor
+    pair_true: torch.Tensor
+    pair_pred: torch.Tensor
+    # which of the pairs there are at all in a table of fixed length, or None where all are
     pair_exists: torch.Tensor | None = None
 
-    def __init__(
-        self,
-        true: Instances,
-        pred: Instances,
-        volume: Volume,
-        min_instance_size: int = 0,
-    ) -> None:
-        """Lay ``pred`` over ``true``, the target and the predicted instances of ``volume``.
+    def __init__(self) -> None:
+        self._known: dict[str, object] = {}
 
-        Instances of at most ``min_instance_size`` voxels are not scored; they still touch and are touched.
-        """
-        self.shape = true.shape
-        self.volume = volume
-        position = volume.position
-        parts = fragments_at(position, true.at(position, volume.is_target), pred.at(position, volume.is_predicted))
-        self.position, self.fragment_ids, self.fragment_voxels = parts.position, parts.ids, parts.voxels
-        self.instances = true, pred
-        self.true = _side(true, parts.true, parts.voxels, min_instance_size)
-        self.pred = _side(pred, parts.pred, parts.voxels, min_instance_size)
-        self.voxels = volume.foreground
-        self._sums: dict[object, tuple[torch.Tensor, ...]] = {}
-        self._summed: list[tuple[torch.Tensor, torch.Tensor]] = []
+    @abstractmethod
+    def sums(self, names: Sequence[Map]) -> dict[Map, torch.Tensor]:
+        """Sums over fragments (A,) of maps, by name; asked for twice, computed once."""
+
+    @abstractmethod
+    def block_sums(self, on: Sequence[Map], off: Sequence[Map], blocks: torch.Tensor) -> RegionSums:
+        """Sums of maps over whole blocks, by their index (n,)."""
+
+    @abstractmethod
+    def scores(
+        self, side: Side, values: torch.Tensor, of_whole_blocks: Callable[[torch.Tensor], torch.Tensor]
+    ) -> InstanceScores:
+        """Values (count,) of the scored instances, and of whole blocks, by their index, where there is none."""
+
+    @abstractmethod
+    def classes_present(self) -> torch.Tensor:
+        """Bool (C,): classes with an instance on either side; all of them where there is none at all."""
+
+    @abstractmethod
+    def first(self, values: torch.Tensor) -> torch.Tensor:
+        """Values (pairs,) where a pair of instances is listed for the first time, and 0 elsewhere."""
+
+    def once(self, name: str, compute: Callable[[], _T]) -> _T:
+        """What ``compute`` gives, computed when it is first asked for under that name."""
+        if name not in self._known:
+            self._known[name] = compute()
+        known: _T = self._known[name]  # type: ignore[assignment]
+        return known
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(B, C)."""
+        return self.batch.shape[0], self.batch.shape[1]
 
     @property
     def blocks(self) -> int:
         """Number of (sample, channel) blocks."""
-        return int(self.shape[0] * self.shape[1])
+        return self.batch.blocks
 
     @cached_property
     def finite(self) -> torch.Tensor:
         """1, or NaN with a NaN gradient: components know no NaN, but a GradScaler has to see it."""
         # a NaN anywhere is in every sum
-        return 1 + (self._sum(self.voxels.p) * 0).sum()
-
-    @property
-    def block_voxels(self) -> torch.Tensor:
-        """int64 (B * C,): voxels of each block that are not ignored."""
-        return self.volume.voxels_per_block
-
-    @cached_property
-    def pairs(self) -> torch.Tensor:
-        """Index of the fragments that lie in a true and in a predicted instance: one a touching pair."""
-        return ((self.true.fragment > 0) & (self.pred.fragment > 0)).nonzero().squeeze(1)
-
-    @cached_property
-    def pair_true(self) -> torch.Tensor:
-        """Index 0..K-1 of the true instance of each touching pair."""
-        return self.true.fragment[self.pairs] - 1
-
-    @cached_property
-    def pair_pred(self) -> torch.Tensor:
-        """Index 0..M-1 of the predicted instance of each touching pair."""
-        return self.pred.fragment[self.pairs] - 1
+        return 1 + (self.sums(("p",))["p"] * 0).sum()
 
     @cached_property
     def missed(self) -> torch.Tensor:
@@ -145,9 +157,93 @@ class Overlap:
         return count_ids(self.pair_pred, self.pred.count, self.pair_exists) == 0
 
     @cached_property
+    def presence_true(self) -> torch.Tensor:
+        """Presence (K,) of the probability on each true instance."""
+        return self._presence(self.true)
+
+    @cached_property
+    def presence_pred(self) -> torch.Tensor:
+        """Presence (M,) of the probability on each predicted instance."""
+        return self._presence(self.pred)
+
+    def _presence(self, side: Side) -> torch.Tensor:
+        sums = self.sums(("p", "p_fixed"))
+        return weighted_mean(side.gather(sums["p_fixed"]), side.gather(sums["p"].detach()))
+
+
+class VoxelOverlap(Overlap):
+    """An ``Overlap`` that keeps its voxels, for terms that look at them one by one, as centers and boxes do.
+
+    Attributes:
+        instances: both labellings, true and predicted.
+        position: int64 (V,); flat positions of the foreground of either side, ascending.
+        fragment_ids: int32 (V,); which fragment each of these voxels belongs to.
+    """
+
+    def __init__(self, batch: Batch, connectivity: int | None, min_instance_size: int = 0) -> None:
+        """Label both sides of ``batch`` and lay them over each other.
+
+        Instances of at most ``min_instance_size`` voxels are not scored; they still touch and are touched.
+        """
+        super().__init__()
+        self.batch = batch
+        true, pred = self.instances = batch.label_target(connectivity), batch.label_predicted(connectivity)
+        position = self.position = batch.position
+        parts = fragments_at(position, true.at(position, batch.is_target), pred.at(position, batch.is_predicted))
+        self.fragment_ids, self.fragment_voxels = parts.ids, parts.voxels
+        self.true = _side(true, parts.true, parts.voxels, min_instance_size)
+        self.pred = _side(pred, parts.pred, parts.voxels, min_instance_size)
+        self.pairs = ((parts.true > 0) & (parts.pred > 0)).nonzero().squeeze(1)
+        self.pair_true, self.pair_pred = parts.true[self.pairs] - 1, parts.pred[self.pairs] - 1
+        self._sums: dict[Map, torch.Tensor] = {}
+
+    def sums(self, names: Sequence[Map]) -> dict[Map, torch.Tensor]:
+        """Sums over fragments (A,) of maps, by name."""
+        for name in names:
+            if name not in self._sums:
+                values = self.batch.foreground.map(name)
+                self._sums[name] = segment_sum(values, self.fragment_ids, self.fragment_voxels.numel())
+        return {name: self._sums[name] for name in names}
+
+    def block_sums(self, on: Sequence[Map], off: Sequence[Map], blocks: torch.Tensor) -> RegionSums:
+        """Sums of maps over whole blocks, by their index (n,)."""
+        owner = torch.cat([self.true.block.new_full((1,), -1), self.true.block])[self.true.fragment] + 1
+        return RegionSums(
+            {name: _gathered(values, owner, self.blocks)[blocks] for name, values in self.sums(on).items()},
+            self.batch.off_sums(off, blocks),
+            _gathered(self.fragment_voxels, owner, self.blocks)[blocks],
+            self.batch.voxels_per_block[blocks],
+        )
+
+    def scores(
+        self, side: Side, values: torch.Tensor, of_whole_blocks: Callable[[torch.Tensor], torch.Tensor]
+    ) -> InstanceScores:
+        """Values (count,) of the scored instances, and of whole blocks, by their index, where there is none."""
+        count = side.count_by_block(self.blocks)
+        # classes that are nowhere in the batch are not averaged over: there is nothing to score in their blocks
+        bare = ((count == 0) & self.classes_present().repeat(self.shape[0])).nonzero().squeeze(1)
+        values, block = values[side.scored], side.block[side.scored]
+        if bare.numel():
+            values = torch.cat([values, of_whole_blocks(bare).to(values.dtype)])
+            block = torch.cat([block, bare])
+        return InstanceScores(values, block, segment_sum(values, block, self.blocks), count.clamp(min=1))
+
+    def classes_present(self) -> torch.Tensor:
+        """Bool (C,): classes with an instance on either side; all of them where there is none at all."""
+        channels = self.shape[1]
+        present = torch.zeros(channels, dtype=torch.bool, device=self.true.block.device)
+        present[self.true.block % channels] = True
+        present[self.pred.block % channels] = True
+        return torch.where(present.any(), present, ~present)
+
+    def first(self, values: torch.Tensor) -> torch.Tensor:
+        """The values as they are: each pair is listed once."""
+        return values
+
+    @cached_property
     def coordinates(self) -> torch.Tensor:
         """int64 (V, spatial dims): voxel indices of the foreground."""
-        return torch.stack(voxel_coordinates(self.position, self.shape[2:]), 1)
+        return torch.stack(voxel_coordinates(self.position, self.batch.shape[2:]), 1)
 
     @cached_property
     def fragment_boxes(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -168,99 +264,34 @@ class Overlap:
 
         Their first and last voxels int64 (R, spatial dims), fragments (R,) and lengths (R,).
         """
-        position, ids = self.position, self.fragment_ids
+        position, ids, width = self.position, self.fragment_ids, self.batch.shape[-1]
         begins = torch.ones_like(position, dtype=torch.bool)
-        begins[1:] = (position[1:] != position[:-1] + 1) | (ids[1:] != ids[:-1]) | (position[1:] % self.shape[-1] == 0)
+        begins[1:] = (position[1:] != position[:-1] + 1) | (ids[1:] != ids[:-1]) | (position[1:] % width == 0)
         # a run ends where the next one begins, the last one with the last voxel
         start, end = position[begins], position[torch.cat([begins[1:], begins[:1]])]
-        low = torch.stack(voxel_coordinates(start, self.shape[2:]), 1)
+        low = torch.stack(voxel_coordinates(start, self.batch.shape[2:]), 1)
         high = low.clone()
         high[:, -1] += end - start
         return low, high, ids[begins], end - start + 1
 
-    @cached_property
-    def presence_true(self) -> torch.Tensor:
-        """Presence (K,) of the probability on each true instance."""
-        return self._presence(self.true)
 
-    @cached_property
-    def presence_false(self) -> torch.Tensor:
-        """Presence (M,) of the probability on each predicted instance that is false, 0 on all others."""
-        # as a rule they are a small part of the foreground, which is looked at a second time there alone
-        of_false = torch.cat([self.false.new_zeros(1), self.false])[self.pred.fragment]
-        where = positions(of_false.index_select(0, self.fragment_ids))
-        p = self.voxels.p.index_select(0, where)
-        weighted = segment_sum(p * p.detach(), self.fragment_ids.index_select(0, where), self.fragment_voxels.numel())
-        return self._weighted_mean(self.pred, weighted)
+def with_voxels(overlap: Overlap) -> VoxelOverlap:
+    """The overlap, if it keeps its voxels.
 
-    @cached_property
-    def presence_pred(self) -> torch.Tensor:
-        """Presence (M,) of the probability on each predicted instance."""
-        return self._presence(self.pred)
-
-    def block_sums(self, on_maps: Maps, off_maps: Maps) -> RegionSums:
-        """Sums of maps over whole blocks (B * C,)."""
-        owner = torch.cat([self.true.block.new_full((1,), -1), self.true.block])[self.true.fragment]
-        on = tuple(_gathered(values, owner + 1, self.blocks) for values in self.sums(on_maps))
-        target_voxels = _gathered(self.fragment_voxels, owner + 1, self.blocks)
-        # summed without the target rather than by difference, in which a saturated logit would swamp the rest
-        return RegionSums(on, self.volume.off_sums(off_maps), target_voxels, self.block_voxels)
-
-    def sums(self, maps: Maps) -> tuple[torch.Tensor, ...]:
-        """Sums over fragments (A,) of each map; asked for twice, computed once."""
-        if maps not in self._sums:
-            self._sums[maps] = tuple(self._sum(values) for values in maps(self.voxels))
-        return self._sums[maps]
-
-    def _sum(self, values: torch.Tensor) -> torch.Tensor:
-        # criteria share maps, the probability first among them: the same tensor is summed once
-        for known, total in self._summed:
-            if known is values:
-                return total
-        total = segment_sum(values, self.fragment_ids, self.fragment_voxels.numel())
-        self._summed.append((values, total))
-        return total
-
-    def first(self, values: torch.Tensor) -> torch.Tensor:
-        """Values (pairs,) where a pair is listed for the first time, and 0 elsewhere; here each is listed once."""
-        return values
-
-    def scores(
-        self, side: Side, values: torch.Tensor, of_whole_blocks: Callable[[torch.Tensor], torch.Tensor]
-    ) -> InstanceScores:
-        """Values (count,) of the scored instances, and of whole blocks, by their index, where there is none."""
-        count = side.count_by_block(self.blocks)
-        bare = (count == 0).nonzero().squeeze(1)
-        values, block = values[side.scored], side.block[side.scored]
-        if bare.numel():
-            values = torch.cat([values, of_whole_blocks(bare).to(values.dtype)])
-            block = torch.cat([block, bare])
-        return InstanceScores(values, block, segment_sum(values, block, self.blocks), count.clamp(min=1))
-
-    def classes_present(self) -> torch.Tensor:
-        """Bool (C,): classes with an instance on either side; all of them where there is none at all."""
-        channels = self.shape[1]
-        present = torch.zeros(channels, dtype=torch.bool, device=self.true.block.device)
-        present[self.true.block % channels] = True
-        present[self.pred.block % channels] = True
-        return torch.where(present.any(), present, ~present)
-
-    def _presence(self, side: Side) -> torch.Tensor:
-        (weighted,) = self.sums(_weighted_by_itself)
-        return self._weighted_mean(side, weighted)
-
-    def _weighted_mean(self, side: Side, weighted: torch.Tensor) -> torch.Tensor:
-        return weighted_mean(side.gather(weighted), side.gather(self._sum(self.voxels.p).detach()))
-
-
-def _weighted_by_itself(voxels: Voxels) -> tuple[torch.Tensor, ...]:
-    return (voxels.p * voxels.p.detach(),)
+    Raises:
+        TypeError: it has sums only.
+    """
+    if not isinstance(overlap, VoxelOverlap):
+        raise TypeError(
+            "Expected `overlap` to be a VoxelOverlap, for a term that looks at single voxels, but got "
+            f"{type(overlap).__name__}, which has sums only."
+        )
+    return overlap
 
 
 def _side(instances: Instances, fragment: torch.Tensor, voxels: torch.Tensor, min_size: int) -> Side:
     sizes = _gathered(voxels, fragment, instances.count)
-    scored = (sizes > min_size).nonzero().squeeze(1)
-    return Side(instances.block, fragment, sizes, scored)
+    return Side(instances.block, fragment, sizes, (sizes > min_size).nonzero().squeeze(1))
 
 
 def _gathered(values: torch.Tensor, ids: torch.Tensor, count: int) -> torch.Tensor:

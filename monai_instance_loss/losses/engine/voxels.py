@@ -1,20 +1,34 @@
-"""Foreground probabilities, computed only where a loss asks for them."""
+"""Probabilities of voxels, whatever the network's output is, and the named maps of them that losses sum."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch.autograd.function import once_differentiable
 
 from monai_instance_loss.losses.engine.reading import softplus
 
-__all__ = ["Probability", "Voxels"]
+__all__ = [
+    "MAPS",
+    "LogitVoxels",
+    "Map",
+    "ProbabilityVoxels",
+    "SoftmaxVoxels",
+    "Voxels",
+    "one",
+    "one_minus_squared_error",
+    "squared",
+]
+
+# what a criterion sums: one of the maps in MAPS by its name, or a function of voxels of its own
+Map = str | Callable[["Voxels"], torch.Tensor]
+
+MAPS = ("p", "p_fixed", "ce_on", "ce_off")
 
 # the smallest normal float32: its logarithm, -87, is as low as a probability's gets
 _TINY = 1.1754944e-38
@@ -22,214 +36,261 @@ _TINY = 1.1754944e-38
 _CERTAIN = 1e4
 
 
-class Voxels:
-    """Probabilities of some voxels and their cross-entropies, which come from the logits where there are any.
+class Voxels(ABC):
+    """Probabilities of some voxels and their cross-entropies, each map computed when it is first asked for.
 
-    Attributes:
-        logit: what they come from, or None.
-        p: foreground probability, in [0, 1].
-        ce_on: cross-entropy of a target voxel, -log p.
-        ce_off: cross-entropy of any other voxel, -log(1 - p).
+    Subclasses differ in what the network gives: probabilities, logits of a sigmoid, or logits of a softmax.
     """
 
-    def __init__(self, *, p: torch.Tensor | None = None, logit: torch.Tensor | None = None) -> None:
-        if (p is None) == (logit is None):
-            raise ValueError("Expected either `p` or `logit`, but got both or neither.")
+    @property
+    @abstractmethod
+    def p(self) -> torch.Tensor:
+        """Foreground probability, in [0, 1]."""
+
+    @property
+    @abstractmethod
+    def ce_on(self) -> torch.Tensor:
+        """Cross-entropy of a target voxel, -log p."""
+
+    @property
+    @abstractmethod
+    def ce_off(self) -> torch.Tensor:
+        """Cross-entropy of any other voxel, -log(1 - p)."""
+
+    @abstractmethod
+    def at(self, position: torch.Tensor) -> Voxels:
+        """The voxels (n,) at flat positions (n,) among these."""
+
+    @abstractmethod
+    def zeroed(self, mask: torch.Tensor) -> Voxels:
+        """The same voxels with a probability of 0 where the mask is True."""
+
+    def map(self, name: Map) -> torch.Tensor:
+        """The map of that name, or the value of a map that is a function."""
+        if callable(name):
+            return name(self)
+        if name not in MAPS:
+            raise ValueError(f"Expected a map to be a function or one of {MAPS}, but got {name!r}.")
+        values: torch.Tensor = getattr(self, name)
+        return values
+
+    def at_least(self, threshold: float) -> torch.Tensor:
+        """Bool: where the probability is at least ``threshold``, and where it is NaN.
+
+        Counting NaN in makes every instance loss see it: a NaN voxel is part of a predicted component.
+        """
+        return _not_below(self.p, threshold)
+
+    @cached_property
+    def p_fixed(self) -> torch.Tensor:
+        """The probability times itself held fixed: its sums are the numerator of presence."""
+        return self.p * self.p.detach()
+
+
+def squared(voxels: Voxels) -> torch.Tensor:
+    """p^2, a map: the squared error off the target."""
+    return voxels.p.square()
+
+
+def one_minus_squared_error(voxels: Voxels) -> torch.Tensor:
+    """p (2 - p), a map: one minus the squared error on the target, and 0 at p = 0."""
+    return voxels.p * (2 - voxels.p)
+
+
+def one(voxels: Voxels) -> torch.Tensor:
+    """1, a map: its sum counts voxels."""
+    return torch.ones_like(voxels.p)
+
+
+class ProbabilityVoxels(Voxels):
+    """Voxels of which the probability is known."""
+
+    def __init__(self, p: torch.Tensor) -> None:
+        self._p = p
+
+    @property
+    def p(self) -> torch.Tensor:
+        """Foreground probability."""
+        return self._p
+
+    @cached_property
+    def ce_on(self) -> torch.Tensor:
+        """-log p."""
+        return -self.p.clamp(min=_TINY).log()
+
+    @cached_property
+    def ce_off(self) -> torch.Tensor:
+        """-log(1 - p)."""
+        return -(1 - self.p).clamp(min=_TINY).log()
+
+    def at(self, position: torch.Tensor) -> Voxels:
+        """The voxels at flat positions."""
+        return ProbabilityVoxels(self.p.reshape(-1).index_select(0, position))
+
+    def zeroed(self, mask: torch.Tensor) -> Voxels:
+        """The same, 0 where the mask is True."""
+        return ProbabilityVoxels(self.p.masked_fill(mask, 0))
+
+
+class LogitVoxels(Voxels):
+    """Voxels of which the logit of the foreground is known."""
+
+    def __init__(self, logit: torch.Tensor) -> None:
         self.logit = logit
-        if p is not None:
-            self.p = p
 
     @cached_property
     def p(self) -> torch.Tensor:
         """Foreground probability."""
-        return torch.sigmoid(self.known_logit)
+        return torch.sigmoid(self.logit)
 
     @cached_property
     def ce_on(self) -> torch.Tensor:
         """-log p."""
-        return -self.p.clamp(min=_TINY).log() if self.logit is None else softplus(-self.logit)
+        return softplus(-self.logit)
 
     @cached_property
     def ce_off(self) -> torch.Tensor:
         """-log(1 - p)."""
-        return -(1 - self.p).clamp(min=_TINY).log() if self.logit is None else softplus(self.logit)
+        return softplus(self.logit)
+
+    def at(self, position: torch.Tensor) -> Voxels:
+        """The voxels at flat positions."""
+        return LogitVoxels(self.logit.reshape(-1).index_select(0, position))
 
     def zeroed(self, mask: torch.Tensor) -> Voxels:
-        """The same voxels with a probability of 0 where the mask is True."""
-        if self.logit is None:
-            return Voxels(p=self.p.masked_fill(mask, 0))
-        return Voxels(logit=self.logit.masked_fill(mask, -_CERTAIN))
+        """The same, with a logit that leaves nothing of the probability where the mask is True."""
+        return LogitVoxels(self.logit.masked_fill(mask, -_CERTAIN))
 
-    def select(self, index: torch.Tensor) -> Voxels:
-        """Of voxels (V,), those at an index (n,)."""
-        if self.logit is None:
-            return Voxels(p=self.p.index_select(0, index))
-        return Voxels(logit=self.logit.index_select(0, index))
-
-    def without(self, position: torch.Tensor) -> Voxels:
-        """All voxels, with a probability of 0 at flat positions (V,)."""
-        if self.logit is None:
-            return Voxels(p=self.p.reshape(-1).index_fill(0, position, 0).view_as(self.p))
-        return _Rest(self.logit, position)
-
-    @property
-    def known_logit(self) -> torch.Tensor:
-        """The logits, where there are any."""
-        if self.logit is None:
-            raise ValueError("Expected logits, but got probabilities only.")
-        return self.logit
+    def at_least(self, threshold: float) -> torch.Tensor:
+        """Bool: where the logit is at least that of ``threshold``, and where it is NaN."""
+        return _not_below(self.logit, float(np.log(threshold / (1 - threshold))))
 
 
-class _Rest(Voxels):
-    """Voxels (from their logits) with a probability of 0 at some positions.
+class SoftmaxVoxels(Voxels):
+    """Voxels (B * C, *spatial) of three or more exclusive classes, each against the rest.
 
-    Most of a volume, and so most of a loss's time: nothing is masked before it is activated.
+    The softmax is computed once for all classes. A probability of up to 1/2 has all its digits, and so has one minus
+    it; above 1/2, where one class of a voxel can be, one minus it is summed up from the other classes.
     """
 
-    def __init__(self, logit: torch.Tensor, position: torch.Tensor) -> None:
-        super().__init__(p=_SigmoidOff.apply(logit, position))
-        self._source = logit
+    def __init__(self, logits: torch.Tensor, first: int = 0) -> None:
+        """Take logits (B, C0, *spatial), of which the classes from ``first`` on are looked at."""
+        self.logits = logits
+        self.first = first
+
+    @cached_property
+    def p(self) -> torch.Tensor:
+        """Foreground probability."""
+        return self._blocks(torch.softmax(self.logits, 1))
+
+    @cached_property
+    def ce_on(self) -> torch.Tensor:
+        """-log p."""
+        return self._blocks(-F.log_softmax(self.logits, 1))
+
+    @cached_property
+    def ce_off(self) -> torch.Tensor:
+        """-log(1 - p)."""
+        rows = (*self.logits.shape[:1], -1, *self.logits.shape[2:])
+        return _one_minus(self.p.view(rows), self.total - self.rest).flatten(0, 1)
+
+    def at(self, position: torch.Tensor) -> Voxels:
+        """The voxels at flat positions."""
+        return _PickedSoftmax(self, position)
+
+    def zeroed(self, mask: torch.Tensor) -> Voxels:
+        """The same, 0 where the mask is True."""
+        return _MappedVoxels(self, lambda values: values.masked_fill(mask, 0))
+
+    @cached_property
+    def total(self) -> torch.Tensor:
+        """Logarithm (B, 1, *spatial) of the sum of all classes' exponentials."""
+        return self.logits.logsumexp(1, keepdim=True)
+
+    @cached_property
+    def rest(self) -> torch.Tensor:
+        """The same without the class that has more than half of the probability, where there is one."""
+        ruling = torch.softmax(self.logits.detach(), 1) > 0.5
+        return self.logits.masked_fill(ruling, -torch.inf).logsumexp(1, keepdim=True)
+
+    def _blocks(self, classes: torch.Tensor) -> torch.Tensor:
+        return classes[:, self.first :].flatten(0, 1)
+
+
+class _PickedSoftmax(Voxels):
+    """Some voxels of a softmax."""
+
+    def __init__(self, every: SoftmaxVoxels, position: torch.Tensor) -> None:
+        self._every = every
         self._position = position
 
     @cached_property
+    def p(self) -> torch.Tensor:
+        return self._every.p.reshape(-1).index_select(0, self._position)
+
+    @cached_property
     def ce_on(self) -> torch.Tensor:
-        """-log p."""
-        masked = self._source.reshape(-1).index_fill(0, self._position, -_CERTAIN)
-        return softplus(-masked).view_as(self._source)
+        logits, first = self._every.logits, self._every.first
+        size, count = logits.shape[2:].numel(), logits.shape[1]
+        # the blocks that are looked at lie between those of the first classes of each sample
+        block = torch.div(self._position, size, rounding_mode="floor")
+        skipped = (torch.div(block, count - first, rounding_mode="floor") + 1) * first
+        own = logits.reshape(-1).index_select(0, self._position + skipped * size)
+        return self._of_voxel(self._every.total) - own
 
     @cached_property
     def ce_off(self) -> torch.Tensor:
-        """-log(1 - p)."""
-        ce: torch.Tensor = _CrossEntropyOff.apply(self._source, self._position, self.p.detach())
-        return ce
-
-
-class _SigmoidOff(torch.autograd.Function):
-    """p from logits, 0 at some positions."""
-
-    @staticmethod
-    def forward(ctx: Any, logit: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
-        p = torch.sigmoid(logit).contiguous()
-        p.view(-1).index_fill_(0, position, 0)
-        ctx.save_for_backward(p)
-        return p
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None]:
-        (p,) = ctx.saved_tensors
-        return torch.ops.aten.sigmoid_backward(grads[0], p), None
-
-
-class _CrossEntropyOff(torch.autograd.Function):
-    """-log(1 - p) from logits, 0 at some positions, where p is 0; its derivative is p."""
-
-    @staticmethod
-    def forward(ctx: Any, logit: torch.Tensor, position: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(p)
-        ce = softplus(logit).contiguous()
-        ce.view(-1).index_fill_(0, position, 0)
-        return ce
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        (p,) = ctx.saved_tensors
-        return grads[0] * p, None, None
-
-
-@dataclass(frozen=True, eq=False)
-class Probability:
-    """Foreground probabilities of (B, C, *spatial) voxels, in float32 (float64 for float64 values).
-
-    Lesions cover a per cent of a volume: activating only the voxels that a loss looks at saves most of its passes.
-
-    Attributes:
-        values: (B, C0, *spatial), probabilities, or logits of a sigmoid or a softmax; every channel of the input.
-        kind: what ``values`` are.
-        first: the first channel that counts, 1 without background; C = C0 - first.
-    """
-
-    values: torch.Tensor
-    kind: Literal["sigmoid", "softmax", "probability"]
-    first: int = 0
-
-    @property
-    def channels(self) -> int:
-        """Number of channels C."""
-        return self.values.shape[1] - self.first
-
-    def at_least(self, threshold: float) -> torch.Tensor:
-        """Bool (B, C, *spatial): where the probability is at least ``threshold``, and where it is NaN.
-
-        Counting NaN in makes every instance loss see it: a NaN voxel is part of a predicted component.
-        """
-        # compared in half precision, the threshold itself would be rounded
-        values, bound = _widened(self.values.detach()), threshold
-        if self.kind == "sigmoid":
-            bound = math.log(threshold / (1 - threshold))
-        elif self.kind == "softmax":
-            values = torch.softmax(values, 1)
-        values = values[:, self.first :]
-        if values.device.type == "cpu":
-            # numpy compares in half of torch's time
-            return torch.from_numpy(np.less(values.resolve_neg().numpy(), bound)).logical_not_()
-        return (values < bound).logical_not_()
+        return _one_minus(self.p, self._of_voxel(self._every.total - self._every.rest))
 
     def at(self, position: torch.Tensor) -> Voxels:
-        """Voxels (V,) at flat positions (V,) in (B, C, *spatial). Differentiable."""
-        size = self.values.shape[2:].numel()
-        voxel = position % size
-        block = torch.div(position, size, rounding_mode="floor")
-        sample = torch.div(block, self.channels, rounding_mode="floor")
-        channel = block % self.channels + self.first
-        count = self.values.shape[1]
-        flat = self.values.reshape(-1)
-        if self.kind != "softmax":
-            # without a background channel to skip, positions are what they were
-            where = position if self.first == 0 else (sample * count + channel) * size + voxel
-            return self._voxels(_widened(flat.index_select(0, where)))
-        base = sample * count * size + voxel
-        if count == 2:
-            # the other class is all the rest, also where its logit is infinite
-            own, rest = (flat.index_select(0, base + index * size) for index in (channel, 1 - channel))
-            return self._voxels(_widened(own) - _widened(rest))
-        classes = [_widened(flat.index_select(0, base + index * size)) for index in range(count)]
-        return self._voxels(_one_vs_rest(torch.stack(classes, 1), channel))
+        return _MappedVoxels(self, lambda values: values.index_select(0, position))
 
-    def blocks(self, index: torch.Tensor) -> Voxels:
-        """Voxels (n, *spatial) of whole (sample, channel) blocks (n,), in ascending order. Differentiable."""
-        sample, channel = torch.div(index, self.channels, rounding_mode="floor"), index % self.channels + self.first
-        if self.kind == "softmax" and self.values.shape[1] == 2:
-            # the other class is all the rest
-            logits = _widened(self.values[sample, channel]) - _widened(self.values[sample, 1 - channel])
-            return self._voxels(logits)
-        if self.kind == "softmax":
-            logits = _widened(self.values[sample])
-            by_class = logits.flatten(2).transpose(1, 2)
-            of_voxel = channel[:, None].expand(by_class.shape[:2])
-            return self._voxels(
-                _one_vs_rest(by_class.reshape(-1, logits.shape[1]), of_voxel.reshape(-1)).view(-1, *logits.shape[2:])
-            )
-        if index.numel() == self.values.shape[0] * self.values.shape[1]:
-            # every block in order needs no copy
-            return self._voxels(_widened(self.values.flatten(0, 1)))
-        return self._voxels(_widened(self.values[sample, channel]))
+    def zeroed(self, mask: torch.Tensor) -> Voxels:
+        return _MappedVoxels(self, lambda values: values.masked_fill(mask, 0))
 
-    def zero(self) -> torch.Tensor:
-        """A zero that carries the graph, whatever the values hold."""
-        return _widened(self.values.flatten()[:0]).sum()
-
-    def _voxels(self, values: torch.Tensor) -> Voxels:
-        return Voxels(p=values) if self.kind == "probability" else Voxels(logit=values)
+    def _of_voxel(self, values: torch.Tensor) -> torch.Tensor:
+        logits, first = self._every.logits, self._every.first
+        size, count = logits.shape[2:].numel(), logits.shape[1] - first
+        sample = torch.div(self._position, size * count, rounding_mode="floor")
+        return values.reshape(-1).index_select(0, sample * size + self._position % size)
 
 
-def _one_vs_rest(logits: torch.Tensor, channel: torch.Tensor) -> torch.Tensor:
-    """Logits (n,) of one class of each of n voxels against all others, from softmax logits (n, C) and classes (n,)."""
-    own = F.one_hot(channel, logits.shape[1]).bool()
-    rest = logits.masked_fill(own, -torch.inf).logsumexp(1)
-    return logits.gather(1, channel[:, None]).squeeze(1) - rest
+class _MappedVoxels(Voxels):
+    """Voxels made of others: some of them, or all with some at 0."""
+
+    def __init__(self, source: Voxels, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        self._source = source
+        self._change = change
+
+    @cached_property
+    def p(self) -> torch.Tensor:
+        return self._change(self._source.p)
+
+    @cached_property
+    def ce_on(self) -> torch.Tensor:
+        return self._change(self._source.ce_on)
+
+    @cached_property
+    def ce_off(self) -> torch.Tensor:
+        return self._change(self._source.ce_off)
+
+    def at(self, position: torch.Tensor) -> Voxels:
+        return _MappedVoxels(self, lambda values: values.reshape(-1).index_select(0, position))
+
+    def zeroed(self, mask: torch.Tensor) -> Voxels:
+        return _MappedVoxels(self, lambda values: values.masked_fill(mask, 0))
 
 
-def _widened(values: torch.Tensor) -> torch.Tensor:
-    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+def _one_minus(p: torch.Tensor, of_ruling: torch.Tensor) -> torch.Tensor:
+    """-log(1 - p), above 1/2 as it comes from the other classes."""
+    # the gradient of the side that is not taken would be infinite at p = 1
+    return torch.where(p > 0.5, of_ruling, -torch.log1p(-p.clamp(max=0.5)))
+
+
+def _not_below(values: torch.Tensor, bound: float) -> torch.Tensor:
+    values = values.detach()
+    if values.device.type == "cpu":
+        # numpy compares in half of torch's time
+        below: Any = np.less(values.resolve_neg().numpy(), bound)
+        return torch.from_numpy(np.asarray(below)).logical_not_()
+    return (values < bound).logical_not_()

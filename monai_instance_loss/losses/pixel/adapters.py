@@ -10,7 +10,7 @@ from monai.losses import DiceCELoss, DiceFocalLoss, DiceLoss, FocalLoss, General
 from torch.nn import BCEWithLogitsLoss, CrossEntropyLoss
 
 from monai_instance_loss.losses.engine.region import RegionLoss, RegionSums
-from monai_instance_loss.losses.engine.voxels import Voxels
+from monai_instance_loss.losses.engine.voxels import Map, one
 from monai_instance_loss.losses.pixel.compound import CompoundRegionLoss
 from monai_instance_loss.losses.pixel.cross_entropy import BinaryCELoss, WeightedCELoss
 from monai_instance_loss.losses.pixel.dice import DiceRegionLoss, GeneralizedDiceRegionLoss
@@ -188,13 +188,15 @@ class _VoxelSum(CompoundRegionLoss):
 class _WeightedMeanCE(WeightedCELoss):
     """Weighted cross-entropy over the sum of the weights."""
 
-    def on_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
+    @property
+    def on(self) -> tuple[Map, ...]:
         # target voxels outside the region are left out of the weights as they are of the cross-entropy
-        return *super().on_maps(voxels), torch.ones_like(voxels.ce_on)
+        return "ce_on", one
 
     def score(self, sums: RegionSums) -> torch.Tensor:
-        on = sums.on[1]
-        return super().score(sums) * sums.voxels / (self.pos_weight * on + self.neg_weight * (sums.voxels - on))
+        on = sums.on[one]
+        total = self.pos_weight * sums.on["ce_on"] + self.neg_weight * sums.off["ce_off"]
+        return total / (self.pos_weight * on + self.neg_weight * (sums.voxels - on))
 
 
 class _MonaiGeneralizedDice(GeneralizedDiceRegionLoss):

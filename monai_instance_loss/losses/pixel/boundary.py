@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from monai_instance_loss.instances.spacing import checked_spacing
-from monai_instance_loss.losses.engine.batch import Volume
-from monai_instance_loss.losses.engine.image import ImageLoss
+from monai_instance_loss.losses.engine.batch import Batch
+from monai_instance_loss.losses.engine.region import ImageLoss
 from monai_instance_loss.losses.pixel.distance import signed_distance
 
 __all__ = ["BoundaryLoss"]
@@ -44,11 +44,11 @@ class BoundaryLoss(ImageLoss):
         self.spacing_mm = checked_spacing(spacing_mm)
         self.normalize = normalize
 
-    def image_values(self, volume: Volume) -> torch.Tensor:
+    def image_values(self, batch: Batch) -> torch.Tensor:
         """The mean of p times the signed distance of each channel."""
-        distance = signed_distance(volume.target, self.spacing_mm)
+        distance = signed_distance(batch.target, self.spacing_mm)
         if self.normalize:
             peak = distance.abs().amax(tuple(range(1, distance.ndim)), keepdim=True)
             distance = distance / torch.where(peak == 0, 1.0, peak)
-        p = volume.voxels.p
-        return volume.mean(p * distance.to(p.dtype)).view(volume.shape)
+        p = batch.voxels.p
+        return batch.mean(p * distance.to(p.dtype)).view(batch.shape[:2])

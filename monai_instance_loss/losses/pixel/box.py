@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
+from monai_instance_loss._checks import checked_fraction
 from monai_instance_loss.instances import merge_boxes, segment_sum
-from monai_instance_loss.losses.engine.batch import Volume
-from monai_instance_loss.losses.engine.checks import checked_fraction
-from monai_instance_loss.losses.engine.image import ImageLoss
-from monai_instance_loss.losses.engine.overlap import Overlap
+from monai_instance_loss.losses.engine.batch import Batch
+from monai_instance_loss.losses.engine.overlap import VoxelOverlap
+from monai_instance_loss.losses.engine.region import ImageLoss
 
 __all__ = ["InstanceBoxDIoULoss", "InstanceBoxGIoULoss", "diou_loss", "giou_loss"]
 
@@ -80,26 +80,21 @@ class _InstanceBoxLoss(ImageLoss):
     def box_loss(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """The loss (N,) of pairs of boxes (N, 4) or (N, 6)."""
 
-    def image_values(self, volume: Volume) -> torch.Tensor:
+    def image_values(self, batch: Batch) -> torch.Tensor:
         """The mean over the true instances and the false predicted ones of each channel."""
         # an instance loss may look at instances of another threshold
-        volume = Volume(volume.prepared, self.threshold)
-        overlap = Overlap(
-            self.inputs.label_target(volume.prepared, self.connectivity),
-            volume.label_predicted(self.connectivity),
-            volume,
-        )
+        overlap = VoxelOverlap(batch.with_threshold(self.threshold), self.connectivity)
         soft = _soft_boxes(overlap)
         low, high = merge_boxes(*overlap.fragment_boxes, overlap.true.fragment, overlap.true.count + 1)
         boxes = torch.cat([low, high + 1], 1)[1:].to(soft.dtype)
         present = overlap.presence_true
         # weighed by a fixed presence: a box far off must not make it cheaper to miss the lesion
         found = 1 - present + present.detach() * self.box_loss(soft, boxes)
-        values = torch.cat([found, overlap.presence_false[overlap.false]])
+        values = torch.cat([found, overlap.presence_pred[overlap.false]])
         owner = torch.cat([overlap.true.block, overlap.pred.block[overlap.false]])
         count = torch.bincount(owner, minlength=overlap.blocks).clamp(min=1)
         means = segment_sum(values, owner, overlap.blocks) / count * overlap.finite
-        return means.view(volume.shape)
+        return means.view(batch.shape[:2])
 
 
 class InstanceBoxGIoULoss(_InstanceBoxLoss):
@@ -161,7 +156,7 @@ class InstanceBoxDIoULoss(_InstanceBoxLoss):
         return diou_loss(input, target)
 
 
-def _soft_boxes(overlap: Overlap) -> torch.Tensor:
+def _soft_boxes(overlap: VoxelOverlap) -> torch.Tensor:
     """Soft box (K, 2 * spatial dims) of the prediction in the region of each true instance, upper edges exclusive."""
     true = overlap.true
     own = (true.fragment > 0).nonzero().squeeze(1)
@@ -178,10 +173,10 @@ def _soft_boxes(overlap: Overlap) -> torch.Tensor:
     row_of_part[used] = torch.arange(used.numel(), device=used.device)
     voxel_row = row_of_part[overlap.fragment_ids]
     inside = voxel_row >= 0
-    p, voxel_row, coordinates = overlap.voxels.p[inside], voxel_row[inside], overlap.coordinates[inside]
+    p, voxel_row, coordinates = overlap.batch.foreground.p[inside], voxel_row[inside], overlap.coordinates[inside]
 
     edges = []
-    for axis, extent in enumerate(overlap.shape[2:]):
+    for axis, extent in enumerate(overlap.batch.shape[2:]):
         cells = p.new_zeros(used.numel() * extent)
         of_part = cells.scatter_reduce(0, voxel_row * extent + coordinates[:, axis], p, "amax").view(-1, extent)
         profile = p.new_zeros(true.count, extent).scatter_reduce(

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 from typing import Any
 
 import torch
 from torch import nn
 
+from monai_instance_loss._checks import checked_number
 from monai_instance_loss.losses.engine.options import InputOptions
 from monai_instance_loss.losses.engine.region import RegionLoss, RegionSums
-from monai_instance_loss.losses.engine.voxels import Voxels
-from monai_instance_loss.losses.pixel.checks import checked_number
+from monai_instance_loss.losses.engine.voxels import Map
 from monai_instance_loss.losses.pixel.cross_entropy import WeightedCELoss
 from monai_instance_loss.losses.pixel.dice import DiceRegionLoss
 
@@ -59,38 +58,31 @@ class CompoundRegionLoss(RegionLoss):
                 )
         self.parts = nn.ModuleList(parts)
         self.weights = [checked_number("weights", weight) for weight in weights]
-        nothing = Voxels(p=torch.zeros(0))
-        self._map_counts = [(len(part.on_maps(nothing)), len(part.off_maps(nothing))) for part in parts]
 
-    def on_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
-        """The maps of all parts, in order."""
-        return tuple(values for part in self._losses() for values in part.on_maps(voxels))
+    @property
+    def on(self) -> tuple[Map, ...]:
+        """The maps of all parts."""
+        return tuple(dict.fromkeys(name for part in self._losses() for name in part.on))
 
-    def off_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
-        """The maps of all parts, in order."""
-        return tuple(values for part in self._losses() for values in part.off_maps(voxels))
+    @property
+    def off(self) -> tuple[Map, ...]:
+        """The maps of all parts."""
+        return tuple(dict.fromkeys(name for part in self._losses() for name in part.off))
 
     def score(self, sums: RegionSums) -> torch.Tensor:
         """The weighted sum of the parts' values."""
-        return self._weighted([part.score(own) for part, own in self._split(sums)])
+        return self._weighted([part.score(sums) for part in self._losses()])
 
     def score_false(self, sums: RegionSums, presence: torch.Tensor) -> torch.Tensor:
         """The weighted sum of the parts' values on regions without target."""
-        return self._weighted([part.score_false(own, presence) for part, own in self._split(sums)])
+        return self._weighted([part.score_false(sums, presence) for part in self._losses()])
 
-    def score_image(self, sums: RegionSums, channels: int) -> torch.Tensor:
+    def score_image(self, sums: RegionSums, channels: int, has_background: bool) -> torch.Tensor:
         """The weighted sum of the parts' values on whole images."""
-        return self._weighted([part.score_image(own, channels) for part, own in self._split(sums)])
+        return self._weighted([part.score_image(sums, channels, has_background) for part in self._losses()])
 
     def _losses(self) -> list[RegionLoss]:
         return [part for part in self.parts if isinstance(part, RegionLoss)]
-
-    def _split(self, sums: RegionSums) -> list[tuple[RegionLoss, RegionSums]]:
-        split, on, off = [], iter(sums.on), iter(sums.off)
-        for part, (on_count, off_count) in zip(self._losses(), self._map_counts, strict=True):
-            own_on, own_off = tuple(islice(on, on_count)), tuple(islice(off, off_count))
-            split.append((part, RegionSums(own_on, own_off, sums.target_voxels, sums.voxels)))
-        return split
 
     def _weighted(self, values: list[torch.Tensor]) -> torch.Tensor:
         total = self.weights[0] * values[0]

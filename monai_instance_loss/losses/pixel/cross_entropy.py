@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
+from monai_instance_loss._checks import checked_number
 from monai_instance_loss.losses.engine.region import RegionLoss, RegionSums
-from monai_instance_loss.losses.engine.voxels import Voxels
-from monai_instance_loss.losses.pixel.checks import checked_number
+from monai_instance_loss.losses.engine.voxels import Map
 
 __all__ = ["BalancedCELoss", "BinaryCELoss", "WeightedCELoss"]
 
@@ -42,22 +42,31 @@ class WeightedCELoss(RegionLoss):
         self.pos_weight = checked_number("pos_weight", pos_weight)
         self.neg_weight = checked_number("neg_weight", neg_weight)
 
-    def on_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
+    @property
+    def on(self) -> tuple[Map, ...]:
         """-log p."""
-        return (voxels.ce_on,)
+        return ("ce_on",)
 
-    def off_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
+    @property
+    def off(self) -> tuple[Map, ...]:
         """-log(1 - p)."""
-        return (voxels.ce_off,)
+        return ("ce_off",)
 
     def score(self, sums: RegionSums) -> torch.Tensor:
         """The mean over each region."""
-        total = self.pos_weight * sums.on[0] + self.neg_weight * sums.off[0]
-        return total / sums.voxels.clamp(min=1)
+        return self._mean(sums, self.pos_weight, self.neg_weight)
+
+    def score_background(self, sums: RegionSums) -> torch.Tensor:
+        """The same with the weights the other way round: the foreground is off the target there."""
+        return self._mean(sums, self.neg_weight, self.pos_weight)
 
     def score_false(self, sums: RegionSums, presence: torch.Tensor) -> torch.Tensor:
         """The same: cross-entropy is not flat without target."""
         return self.score(sums)
+
+    def _mean(self, sums: RegionSums, on_weight: float, off_weight: float) -> torch.Tensor:
+        (on,), (off,) = self.on, self.off
+        return (on_weight * sums.on[on] + off_weight * sums.off[off]) / sums.voxels.clamp(min=1)
 
 
 class BinaryCELoss(WeightedCELoss):
@@ -103,17 +112,19 @@ class BalancedCELoss(RegionLoss):
         0.2599
     """
 
-    def on_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
+    @property
+    def on(self) -> tuple[Map, ...]:
         """-log p."""
-        return (voxels.ce_on,)
+        return ("ce_on",)
 
-    def off_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
+    @property
+    def off(self) -> tuple[Map, ...]:
         """-log(1 - p)."""
-        return (voxels.ce_off,)
+        return ("ce_off",)
 
     def score(self, sums: RegionSums) -> torch.Tensor:
         """The mean over each region, either class weighted by the share of the other."""
         # counts divided by counts would be float32 whatever the sums are
-        voxels = sums.voxels.clamp(min=1).to(sums.on[0].dtype)
+        voxels = sums.voxels.clamp(min=1).to(sums.on["ce_on"].dtype)
         on_share = sums.target_voxels / voxels
-        return ((1 - on_share) * sums.on[0] + on_share * sums.off[0]) / voxels
+        return ((1 - on_share) * sums.on["ce_on"] + on_share * sums.off["ce_off"]) / voxels

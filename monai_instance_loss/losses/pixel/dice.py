@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 import torch
 
+from monai_instance_loss._checks import checked_number
 from monai_instance_loss.losses.engine.region import RegionLoss, RegionSums
-from monai_instance_loss.losses.engine.voxels import Voxels
-from monai_instance_loss.losses.pixel.checks import checked_number
+from monai_instance_loss.losses.engine.voxels import Map, squared
 
 __all__ = ["DiceRegionLoss", "GeneralizedDiceRegionLoss", "JaccardLoss", "LogCoshDiceLoss"]
 
@@ -54,14 +54,20 @@ class DiceRegionLoss(RegionLoss):
         self.smooth_nr = checked_number("smooth_nr", smooth_nr)
         self.smooth_dr = checked_number("smooth_dr", smooth_dr)
 
-    def on_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
+    @property
+    def on(self) -> tuple[Map, ...]:
         """The probabilities, and their squares where the denominator wants them."""
-        return (voxels.p, voxels.p.square()) if self.squared_pred else (voxels.p,)
+        return ("p", squared) if self.squared_pred else ("p",)
+
+    @property
+    def off(self) -> tuple[Map, ...]:
+        """The probabilities, or their squares."""
+        return (squared,) if self.squared_pred else ("p",)
 
     def score(self, sums: RegionSums) -> torch.Tensor:
         """One minus the Dice (or Jaccard) index of each region."""
-        tp = sums.on[0]
-        total = sums.on[-1] + sums.off[-1] + sums.target_voxels
+        tp, counted = sums.on["p"], squared if self.squared_pred else "p"
+        total = sums.on[counted] + sums.off[counted] + sums.target_voxels
         denominator = 2 * (total - tp) if self.jaccard else total
         return 1 - (2 * tp + self.smooth_nr) / (denominator + self.smooth_dr)
 
@@ -174,17 +180,13 @@ class GeneralizedDiceRegionLoss(RegionLoss):
         self.smooth_nr = checked_number("smooth_nr", smooth_nr)
         self.smooth_dr = checked_number("smooth_dr", smooth_dr)
 
-    def on_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
-        """The probabilities."""
-        return (voxels.p,)
-
     def score(self, sums: RegionSums) -> torch.Tensor:
         """The loss of each region, a sample of one class."""
-        return self.score_image(sums, 1).squeeze(1)
+        return self.score_image(sums, 1, False).squeeze(1)
 
-    def score_image(self, sums: RegionSums, channels: int) -> torch.Tensor:
+    def score_image(self, sums: RegionSums, channels: int, has_background: bool) -> torch.Tensor:
         """The loss (B, 1) of each sample over its classes."""
-        tp, fp, volume = (values.view(-1, channels) for values in (sums.on[0], sums.off[0], sums.target_voxels))
+        tp, fp, volume = (values.view(-1, channels) for values in (sums.on["p"], sums.off["p"], sums.target_voxels))
         weight = self._weights(volume.to(tp.dtype))
         numerator = 2 * (weight * tp).sum(1, keepdim=True) + self.smooth_nr
         denominator = (weight * (tp + fp + volume)).sum(1, keepdim=True) + self.smooth_dr

@@ -10,8 +10,8 @@ from monai.transforms.utils import distance_transform_edt
 from monai.utils import optional_import
 
 from monai_instance_loss.instances.spacing import checked_spacing, resolved_spacing
-from monai_instance_loss.losses.engine.batch import Volume
-from monai_instance_loss.losses.engine.image import ImageLoss
+from monai_instance_loss.losses.engine.batch import Batch
+from monai_instance_loss.losses.engine.region import ImageLoss
 
 __all__ = ["DistancePenalisedCELoss", "distance_maps", "distance_to", "signed_distance"]
 
@@ -123,12 +123,12 @@ class DistancePenalisedCELoss(ImageLoss):
         super().__init__(**kwargs)
         self.spacing_mm = checked_spacing(spacing_mm)
 
-    def image_values(self, volume: Volume) -> torch.Tensor:
+    def image_values(self, batch: Batch) -> torch.Tensor:
         """The weighted mean cross-entropy of each channel."""
-        outside, inside = distance_maps(volume.target, self.spacing_mm)
-        penalty = _reversed(outside, ~volume.target & volume.kept) + _reversed(inside, volume.target)
-        entropy = torch.where(volume.target, volume.voxels.ce_on, volume.voxels.ce_off)
-        return volume.mean(entropy * (1 + penalty).to(entropy.dtype)).view(volume.shape)
+        outside, inside = distance_maps(batch.target, self.spacing_mm)
+        penalty = _reversed(outside, ~batch.target & batch.kept) + _reversed(inside, batch.target)
+        entropy = torch.where(batch.target, batch.voxels.ce_on, batch.voxels.ce_off)
+        return batch.mean(entropy * (1 + penalty).to(entropy.dtype)).view(batch.shape[:2])
 
 
 def _reversed(distance: torch.Tensor, side: torch.Tensor) -> torch.Tensor:

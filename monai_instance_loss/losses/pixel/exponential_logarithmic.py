@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
+from monai_instance_loss._checks import checked_number
 from monai_instance_loss.losses.engine.region import RegionLoss, RegionSums
-from monai_instance_loss.losses.engine.voxels import Voxels
-from monai_instance_loss.losses.pixel.checks import checked_number
+from monai_instance_loss.losses.engine.voxels import Map, Voxels
 from monai_instance_loss.losses.pixel.compound import CompoundRegionLoss
 from monai_instance_loss.losses.pixel.cross_entropy import WeightedCELoss
 from monai_instance_loss.losses.pixel.tversky import power
@@ -68,12 +68,9 @@ class _PowerLogDice(RegionLoss):
         self.gamma = gamma
         self.smooth = smooth
 
-    def on_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
-        return (voxels.p,)
-
     def score(self, sums: RegionSums) -> torch.Tensor:
-        tp = sums.on[0]
-        wrong = sums.off[0] + sums.target_voxels - tp
+        tp = sums.on["p"]
+        wrong = sums.off["p"] + sums.target_voxels - tp
         # Dice is 1 / (1 + x)
         return power(torch.log1p(wrong / (2 * tp + self.smooth)), self.gamma)
 
@@ -88,8 +85,18 @@ class _PowerCE(WeightedCELoss):
         super().__init__(pos_weight, neg_weight)
         self.gamma = gamma
 
-    def on_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
-        return (power(voxels.ce_on, self.gamma),)
+    @property
+    def on(self) -> tuple[Map, ...]:
+        return (self.power_on,)
 
-    def off_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
-        return (power(voxels.ce_off, self.gamma),)
+    @property
+    def off(self) -> tuple[Map, ...]:
+        return (self.power_off,)
+
+    def power_on(self, voxels: Voxels) -> torch.Tensor:
+        """(-log p)^gamma."""
+        return power(voxels.ce_on, self.gamma)
+
+    def power_off(self, voxels: Voxels) -> torch.Tensor:
+        """(-log(1 - p))^gamma."""
+        return power(voxels.ce_off, self.gamma)

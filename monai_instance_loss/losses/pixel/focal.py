@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
+from monai_instance_loss._checks import checked_number
 from monai_instance_loss.losses.engine.region import RegionLoss, RegionSums
-from monai_instance_loss.losses.engine.voxels import Voxels
-from monai_instance_loss.losses.pixel.checks import checked_number
+from monai_instance_loss.losses.engine.voxels import Map, Voxels
 
 __all__ = ["FocalRegionLoss"]
 
@@ -48,23 +48,36 @@ class FocalRegionLoss(RegionLoss):
         self.alpha = None if alpha is None else checked_number("alpha", alpha, high=1)
         self.asymmetric = asymmetric
 
-    def on_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
-        """-log p, modulated unless asymmetric."""
-        return (voxels.ce_on if self.asymmetric else self.modulated(voxels.ce_on, voxels.ce_off),)
+    @property
+    def on(self) -> tuple[Map, ...]:
+        """The modulated -log p, and -log p itself where the foreground is not modulated."""
+        return (self.modulated_on, "ce_on") if self.asymmetric else (self.modulated_on,)
 
-    def off_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
-        """The modulated -log(1 - p)."""
-        return (self.modulated(voxels.ce_off, voxels.ce_on),)
+    @property
+    def off(self) -> tuple[Map, ...]:
+        """The modulated -log(1 - p), and -log(1 - p) itself where the foreground is not modulated."""
+        return (self.modulated_off, "ce_off") if self.asymmetric else (self.modulated_off,)
 
-    def modulated(self, ce: torch.Tensor, ce_of_wrong: torch.Tensor) -> torch.Tensor:
-        """The cross-entropy of the true class, times the probability of the wrong one to the power of gamma."""
+    def modulated_on(self, voxels: Voxels) -> torch.Tensor:
+        """-log p times (1 - p)^gamma."""
         # a power of the probability itself would have no finite gradient at 0 for gamma below 1
-        return ce * (-self.gamma * ce_of_wrong).exp()
+        return voxels.ce_on * (-self.gamma * voxels.ce_off).exp()
+
+    def modulated_off(self, voxels: Voxels) -> torch.Tensor:
+        """-log(1 - p) times p^gamma."""
+        return voxels.ce_off * (-self.gamma * voxels.ce_on).exp()
 
     def score(self, sums: RegionSums) -> torch.Tensor:
         """The mean over each region."""
-        on, off = self.class_weights
-        return (on * sums.on[0] + off * sums.off[0]) / sums.voxels.clamp(min=1)
+        foreground, background = self.class_weights
+        on = sums.on["ce_on" if self.asymmetric else self.modulated_on]
+        return (foreground * on + background * sums.off[self.modulated_off]) / sums.voxels.clamp(min=1)
+
+    def score_background(self, sums: RegionSums) -> torch.Tensor:
+        """The same with the foreground off the target."""
+        foreground, background = self.class_weights
+        off = sums.off["ce_off" if self.asymmetric else self.modulated_off]
+        return (background * sums.on[self.modulated_on] + foreground * off) / sums.voxels.clamp(min=1)
 
     def score_false(self, sums: RegionSums, presence: torch.Tensor) -> torch.Tensor:
         """The same: the focal loss is not flat without target."""

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from monai_instance_loss._checks import checked_number
 from monai_instance_loss.instances import coordinate_sums, label_instances, presence
 from monai_instance_loss.instances.spacing import checked_spacing, resolved_spacing
 from monai_instance_loss.instances.voxels import positions, voxel_coordinates
-from monai_instance_loss.losses.engine.batch import Volume
-from monai_instance_loss.losses.engine.image import ImageLoss
-from monai_instance_loss.losses.pixel.checks import checked_number
+from monai_instance_loss.losses.engine.batch import Batch
+from monai_instance_loss.losses.engine.region import ImageLoss
 from monai_instance_loss.losses.pixel.distance import distance_maps
 
 __all__ = ["AveragedHausdorffLoss", "HausdorffDTLoss"]
@@ -57,14 +57,14 @@ class HausdorffDTLoss(ImageLoss):
         self.alpha = checked_number("alpha", alpha)
         self.spacing_mm = checked_spacing(spacing_mm)
 
-    def image_values(self, volume: Volume) -> torch.Tensor:
+    def image_values(self, batch: Batch) -> torch.Tensor:
         """The mean weighted squared error of each channel."""
-        p = volume.voxels.p
-        predicted = (p.detach() > 0.5) & volume.kept
+        p = batch.voxels.p
+        predicted = (p.detach() > 0.5) & batch.kept
         distance = sum(distance_maps(predicted, self.spacing_mm)) ** self.alpha
-        distance += sum(distance_maps(volume.target, self.spacing_mm)) ** self.alpha
-        error = torch.where(volume.target, 1 - p, p).square()
-        return volume.mean(error * distance.to(p.dtype)).view(volume.shape)
+        distance += sum(distance_maps(batch.target, self.spacing_mm)) ** self.alpha
+        error = torch.where(batch.target, 1 - p, p).square()
+        return batch.mean(error * distance.to(p.dtype)).view(batch.shape[:2])
 
 
 class AveragedHausdorffLoss(ImageLoss):
@@ -117,18 +117,18 @@ class AveragedHausdorffLoss(ImageLoss):
         self.connectivity = connectivity
         self.spacing_mm = checked_spacing(spacing_mm)
 
-    def image_values(self, volume: Volume) -> torch.Tensor:
+    def image_values(self, batch: Batch) -> torch.Tensor:
         """The weighted Hausdorff distance of each channel."""
-        p = volume.voxels.p
+        p = batch.voxels.p
         spacing = resolved_spacing(self.spacing_mm, p.ndim - 1)
         axes = _axes(p, spacing)
         farthest = math.hypot(*(extent * step for extent, step in zip(p.shape[1:], spacing, strict=True)))
-        centers, owner = _centers(volume.target, spacing, self.connectivity)
+        centers, owner = _centers(batch.target, spacing, self.connectivity)
         centers = centers.to(p.dtype)
         values = [
-            self._distance(p[row], volume.kept[row], centers[owner == row], axes, farthest) for row in range(p.shape[0])
+            self._distance(p[row], batch.kept[row], centers[owner == row], axes, farthest) for row in range(p.shape[0])
         ]
-        return torch.stack(values).view(volume.shape)
+        return torch.stack(values).view(batch.shape[:2])
 
     def _distance(
         self, p: torch.Tensor, kept: torch.Tensor, points: torch.Tensor, axes: list[torch.Tensor], farthest: float

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import torch
 
-from monai_instance_loss.losses.engine.batch import Volume
-from monai_instance_loss.losses.engine.image import ImageLoss
+from monai_instance_loss.losses.engine.batch import Batch
+from monai_instance_loss.losses.engine.region import ImageLoss
 
 __all__ = ["LovaszHingeLoss", "LovaszSoftmaxLoss"]
 
@@ -38,11 +38,11 @@ class LovaszHingeLoss(ImageLoss):
         super().__init__(**kwargs)
         self.per_image = per_image
 
-    def image_values(self, volume: Volume) -> torch.Tensor:
+    def image_values(self, batch: Batch) -> torch.Tensor:
         """The Lovasz extension at the hinge errors of each channel, (B, C), or (1, C) for the batch as one."""
-        logit = volume.voxels.ce_off - volume.voxels.ce_on
-        errors = torch.relu(1 - torch.where(volume.target, logit, -logit))
-        return _lovasz(errors, volume, self.per_image)
+        logit = batch.voxels.ce_off - batch.voxels.ce_on
+        errors = torch.relu(1 - torch.where(batch.target, logit, -logit))
+        return _lovasz(errors, batch, self.per_image)
 
 
 class LovaszSoftmaxLoss(ImageLoss):
@@ -82,25 +82,25 @@ class LovaszSoftmaxLoss(ImageLoss):
         self.classes = classes
         self.per_image = per_image
 
-    def image_values(self, volume: Volume) -> torch.Tensor:
+    def image_values(self, batch: Batch) -> torch.Tensor:
         """The mean over classes (B, 1), or (1, 1) for the batch as one."""
-        p = volume.voxels.p
-        values = _lovasz(torch.where(volume.target, 1 - p, p), volume, self.per_image)
+        p = batch.voxels.p
+        values = _lovasz(torch.where(batch.target, 1 - p, p), batch, self.per_image)
         if self.classes == "all":
             return values.mean(1, keepdim=True)
-        present = _rows(volume.target, volume, self.per_image).any(1).view(values.shape)
+        present = _rows(batch.target, batch, self.per_image).any(1).view(values.shape)
         # multiplied rather than selected: NaN in an absent class has to show
         return (values * present).sum(1, keepdim=True) / present.sum(1, keepdim=True).clamp(min=1)
 
 
-def _lovasz(errors: torch.Tensor, volume: Volume, per_image: bool) -> torch.Tensor:
+def _lovasz(errors: torch.Tensor, batch: Batch, per_image: bool) -> torch.Tensor:
     """The Lovasz extension of the Jaccard loss at errors (R, *spatial) of 0 or more: (B, C) or (1, C)."""
     # an error of 0 that is off the target comes last and adds nothing: as if the voxel were not there
-    rows = _rows(torch.where(volume.kept, errors, 0), volume, per_image)
+    rows = _rows(torch.where(batch.kept, errors, 0), batch, per_image)
     ordered, order = rows.sort(dim=1, descending=True)
-    on = _rows(volume.target, volume, per_image).gather(1, order)
+    on = _rows(batch.target, batch, per_image).gather(1, order)
     weights = _jaccard_steps(on, rows.dtype)
-    return (ordered * weights).sum(1).view(-1, volume.shape[1])
+    return (ordered * weights).sum(1).view(-1, batch.shape[1])
 
 
 def _jaccard_steps(on: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -118,10 +118,10 @@ def _jaccard_steps(on: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return torch.where(on, 1 / union.to(dtype), off_step)
 
 
-def _rows(values: torch.Tensor, volume: Volume, per_image: bool) -> torch.Tensor:
+def _rows(values: torch.Tensor, batch: Batch, per_image: bool) -> torch.Tensor:
     """Values (R, *spatial) as one row a sample and channel, or one row a channel."""
     flat = values.flatten(1)
     if per_image:
         return flat
-    batch, channels = volume.shape
-    return flat.view(batch, channels, -1).transpose(0, 1).reshape(channels, -1)
+    samples, channels = batch.shape[:2]
+    return flat.view(samples, channels, -1).transpose(0, 1).reshape(channels, -1)

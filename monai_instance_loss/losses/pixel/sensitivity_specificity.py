@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
+from monai_instance_loss._checks import checked_number
 from monai_instance_loss.losses.engine.region import RegionLoss, RegionSums
-from monai_instance_loss.losses.engine.voxels import Voxels
-from monai_instance_loss.losses.pixel.checks import checked_number
+from monai_instance_loss.losses.engine.voxels import Map, one_minus_squared_error, squared
 
 __all__ = ["SensitivitySpecificityLoss"]
 
@@ -41,18 +41,20 @@ class SensitivitySpecificityLoss(RegionLoss):
         super().__init__(**kwargs)
         self.sensitivity_ratio = checked_number("sensitivity_ratio", sensitivity_ratio, high=1)
 
-    def on_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
+    @property
+    def on(self) -> tuple[Map, ...]:
         """1 - (1 - p)^2, which is 0 on target voxels outside a region as on a masked volume."""
-        return (voxels.p * (2 - voxels.p),)
+        return (one_minus_squared_error,)
 
-    def off_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
+    @property
+    def off(self) -> tuple[Map, ...]:
         """p^2."""
-        return (voxels.p.square(),)
+        return (squared,)
 
     def score(self, sums: RegionSums) -> torch.Tensor:
         """The weighted mean errors of each region."""
-        missed = (sums.target_voxels - sums.on[0]) / sums.target_voxels.clamp(min=1)
-        false = sums.off[0] / (sums.voxels - sums.target_voxels).clamp(min=1)
+        missed = (sums.target_voxels - sums.on[one_minus_squared_error]) / sums.target_voxels.clamp(min=1)
+        false = sums.off[squared] / (sums.voxels - sums.target_voxels).clamp(min=1)
         return self.sensitivity_ratio * missed + (1 - self.sensitivity_ratio) * false
 
     def score_false(self, sums: RegionSums, presence: torch.Tensor) -> torch.Tensor:

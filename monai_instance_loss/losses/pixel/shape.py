@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from monai_instance_loss.instances.spacing import checked_spacing
-from monai_instance_loss.losses.engine.batch import Volume
-from monai_instance_loss.losses.engine.image import ImageLoss
+from monai_instance_loss.losses.engine.batch import Batch
+from monai_instance_loss.losses.engine.region import ImageLoss
 from monai_instance_loss.losses.pixel.distance import distance_to
 
 __all__ = ["ShapeAwareLoss"]
@@ -49,15 +49,15 @@ class ShapeAwareLoss(ImageLoss):
         super().__init__(**kwargs)
         self.spacing_mm = checked_spacing(spacing_mm)
 
-    def image_values(self, volume: Volume) -> torch.Tensor:
+    def image_values(self, batch: Batch) -> torch.Tensor:
         """The mean weighted cross-entropy of each channel."""
-        predicted = (volume.voxels.p.detach() >= 0.5) & volume.kept
-        to_true = distance_to(_contour(volume.target), self.spacing_mm)
+        predicted = (batch.voxels.p.detach() >= 0.5) & batch.kept
+        to_true = distance_to(_contour(batch.target), self.spacing_mm)
         contour = _contour(predicted).flatten(1)
         error = torch.where(contour, to_true.flatten(1), 0).sum(1) / contour.sum(1).clamp(min=1)
-        weight = 1 + error.view(-1, *[1] * (predicted.ndim - 1)) * (predicted != volume.target)
-        entropy = torch.where(volume.target, volume.voxels.ce_on, volume.voxels.ce_off)
-        return volume.mean(entropy * weight.to(entropy.dtype)).view(volume.shape)
+        weight = 1 + error.view(-1, *[1] * (predicted.ndim - 1)) * (predicted != batch.target)
+        entropy = torch.where(batch.target, batch.voxels.ce_on, batch.voxels.ce_off)
+        return batch.mean(entropy * weight.to(entropy.dtype)).view(batch.shape[:2])
 
 
 def _contour(mask: torch.Tensor) -> torch.Tensor:

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from monai_instance_loss._checks import checked_number
 from monai_instance_loss.losses.engine.region import RegionLoss, RegionSums
-from monai_instance_loss.losses.engine.voxels import Voxels
-from monai_instance_loss.losses.pixel.checks import checked_number
+from monai_instance_loss.losses.engine.voxels import Map, one_minus_squared_error, squared
 
 __all__ = ["TLoss"]
 
@@ -59,22 +59,24 @@ class TLoss(RegionLoss):
         """The degrees of freedom, a scalar with graph."""
         return self.log_nu.exp() + _EPSILON
 
-    def on_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
-        """p (2 - p), one minus the squared error."""
-        return (voxels.p * (2 - voxels.p),)
+    @property
+    def on(self) -> tuple[Map, ...]:
+        """One minus the squared error."""
+        return (one_minus_squared_error,)
 
-    def off_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
+    @property
+    def off(self) -> tuple[Map, ...]:
         """p^2, the squared error."""
-        return (voxels.p.square(),)
+        return (squared,)
 
     def score(self, sums: RegionSums) -> torch.Tensor:
         """The negative log-likelihood of each region."""
-        squares = (sums.off[0] + sums.target_voxels - sums.on[0]).clamp(min=0)
+        squares = (sums.off[squared] + sums.target_voxels - sums.on[one_minus_squared_error]).clamp(min=0)
         # terms of the order of D cancel, which float32 would not stand
-        nu, voxels, squared = self.nu.double(), sums.voxels.double(), squares.double()
+        nu, voxels, total = self.nu.double(), sums.voxels.double(), squares.double()
         half = (nu + voxels) / 2
         constant = torch.lgamma(nu / 2) - torch.lgamma(half) + voxels / 2 * (math.pi * nu).log()
-        return (constant + half * torch.log1p(squared / nu)).to(squares.dtype)
+        return (constant + half * torch.log1p(total / nu)).to(squares.dtype)
 
     def score_false(self, sums: RegionSums, presence: torch.Tensor) -> torch.Tensor:
         """The same: the likelihood is not flat without target."""

@@ -6,12 +6,10 @@ from typing import Any
 
 import torch
 
-from monai_instance_loss.losses.engine.options import InputOptions
+from monai_instance_loss._checks import checked_number
 from monai_instance_loss.losses.engine.region import RegionLoss, RegionSums
-from monai_instance_loss.losses.engine.voxels import Voxels
-from monai_instance_loss.losses.pixel.checks import checked_number
 
-__all__ = ["FocalTverskyLoss", "ModifiedFocalTverskyLoss", "TverskyRegionLoss", "has_background", "power"]
+__all__ = ["FocalTverskyLoss", "ModifiedFocalTverskyLoss", "TverskyRegionLoss", "power"]
 
 
 def power(base: torch.Tensor, exponent: float) -> torch.Tensor:
@@ -24,11 +22,6 @@ def power(base: torch.Tensor, exponent: float) -> torch.Tensor:
         return base
     tiny = torch.finfo(base.dtype).tiny
     return torch.where(base <= tiny, 0, base.clamp(min=tiny).pow(exponent))
-
-
-def has_background(inputs: InputOptions, channels: int) -> bool:
-    """Whether channel 0 of ``channels`` scored ones is the background of exclusive classes."""
-    return channels > 1 and inputs.include_background and not inputs.sigmoid
 
 
 class TverskyRegionLoss(RegionLoss):
@@ -71,13 +64,9 @@ class TverskyRegionLoss(RegionLoss):
         self.smooth_nr = checked_number("smooth_nr", smooth_nr)
         self.smooth_dr = checked_number("smooth_dr", smooth_dr)
 
-    def on_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
-        """The probabilities."""
-        return (voxels.p,)
-
     def score(self, sums: RegionSums) -> torch.Tensor:
         """One minus the Tversky index of each region."""
-        tp, fp = sums.on[0], sums.off[0]
+        tp, fp = sums.on["p"], sums.off["p"]
         wrong = self.alpha * fp + self.beta * (sums.target_voxels - tp)
         return _complement(tp, wrong, self.smooth_nr, self.smooth_dr)
 
@@ -177,10 +166,6 @@ class ModifiedFocalTverskyLoss(RegionLoss):
         self.smooth_nr = checked_number("smooth_nr", smooth_nr)
         self.smooth_dr = checked_number("smooth_dr", smooth_dr)
 
-    def on_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
-        """The probabilities."""
-        return (voxels.p,)
-
     def score(self, sums: RegionSums) -> torch.Tensor:
         """The mean over foreground and background of each region."""
         return (self._foreground(sums) + self._background(sums)) / 2
@@ -189,21 +174,21 @@ class ModifiedFocalTverskyLoss(RegionLoss):
         """Presence for the foreground, which is flat, and the background as it is."""
         return (presence + self._background(sums)) / 2
 
-    def score_image(self, sums: RegionSums, channels: int) -> torch.Tensor:
+    def score_image(self, sums: RegionSums, channels: int, has_background: bool) -> torch.Tensor:
         """The mean over the classes of each sample where channel 0 is the background, otherwise channel by channel."""
-        if not has_background(self.inputs, channels):
-            return super().score_image(sums, channels)
-        tp, fp = sums.on[0], sums.off[0]
+        if not has_background:
+            return super().score_image(sums, channels, has_background)
+        tp, fp = sums.on["p"], sums.off["p"]
         loss = self._class_loss(tp, fp, sums.target_voxels - tp).view(-1, channels)
         background = loss[:, :1] if self.asymmetric else power(loss[:, :1], 1 - self.gamma)
         return torch.cat([background, power(loss[:, 1:], 1 - self.gamma)], 1).mean(1, keepdim=True)
 
     def _foreground(self, sums: RegionSums) -> torch.Tensor:
-        tp, fp = sums.on[0], sums.off[0]
+        tp, fp = sums.on["p"], sums.off["p"]
         return power(self._class_loss(tp, fp, sums.target_voxels - tp), 1 - self.gamma)
 
     def _background(self, sums: RegionSums) -> torch.Tensor:
-        fp, fn = sums.off[0], sums.target_voxels - sums.on[0]
+        fp, fn = sums.off["p"], sums.target_voxels - sums.on["p"]
         tn = sums.voxels - sums.target_voxels - fp
         loss = self._class_loss(tn, fn, fp)
         return loss if self.asymmetric else power(loss, 1 - self.gamma)

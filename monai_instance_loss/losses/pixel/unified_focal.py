@@ -6,12 +6,11 @@ from typing import Any
 
 import torch
 
+from monai_instance_loss._checks import checked_number
 from monai_instance_loss.losses.engine.region import RegionSums
-from monai_instance_loss.losses.engine.voxels import Voxels
-from monai_instance_loss.losses.pixel.checks import checked_number
 from monai_instance_loss.losses.pixel.compound import CompoundRegionLoss
 from monai_instance_loss.losses.pixel.focal import FocalRegionLoss
-from monai_instance_loss.losses.pixel.tversky import ModifiedFocalTverskyLoss, has_background
+from monai_instance_loss.losses.pixel.tversky import ModifiedFocalTverskyLoss
 
 __all__ = ["UnifiedFocalLoss"]
 
@@ -68,24 +67,19 @@ class UnifiedFocalLoss(CompoundRegionLoss):
     ) -> None:
         weight = checked_number("weight", weight, high=1)
         delta, gamma = checked_number("delta", delta, high=1), checked_number("gamma", gamma, high=0.999)
-        focal = _ClassFocal(gamma, delta, asymmetric, **kwargs)
-        tversky = ModifiedFocalTverskyLoss(delta, gamma, asymmetric, smooth_nr, smooth_dr, **kwargs)
+        focal = _ClassFocal(gamma, delta, asymmetric)
+        tversky = ModifiedFocalTverskyLoss(delta, gamma, asymmetric, smooth_nr, smooth_dr)
         super().__init__([focal, tversky], [weight, 1 - weight], **kwargs)
 
 
 class _ClassFocal(FocalRegionLoss):
     """The focal loss, and with a background channel its sum over classes of each class's own voxels."""
 
-    def on_maps(self, voxels: Voxels) -> tuple[torch.Tensor, ...]:
-        """That of the focal loss, and the one that the background channel needs on its own voxels."""
-        return *super().on_maps(voxels), self.modulated(voxels.ce_on, voxels.ce_off)
-
-    def score_image(self, sums: RegionSums, channels: int) -> torch.Tensor:
+    def score_image(self, sums: RegionSums, channels: int, has_background: bool) -> torch.Tensor:
         """One value (B, 1) a sample where channel 0 is the background, otherwise channel by channel."""
-        if not has_background(self.inputs, channels):
-            return super().score_image(sums, channels)
-        foreground, background = self.class_weights
-        own = torch.cat(
-            [background * sums.on[1].view(-1, channels)[:, :1], foreground * sums.on[0].view(-1, channels)[:, 1:]], 1
-        )
+        if not has_background:
+            return super().score_image(sums, channels, has_background)
+        (foreground, background), modulated = self.class_weights, sums.on[self.modulated_on].view(-1, channels)
+        of_foreground = sums.on["ce_on"].view(-1, channels) if self.asymmetric else modulated
+        own = torch.cat([background * modulated[:, :1], foreground * of_foreground[:, 1:]], 1)
         return (own / sums.voxels.view(-1, channels).clamp(min=1)).sum(1, keepdim=True)

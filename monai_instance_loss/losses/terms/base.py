@@ -1,33 +1,50 @@
-"""What instance losses share: a pixel loss, weighted terms, checks, empty and NaN input."""
+"""What instance losses share: a pixel loss, weighted terms, the terms of the last call, empty and NaN input."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch.nn.modules.loss import _Loss
 
+from monai_instance_loss._checks import checked_fraction, checked_size, checked_weights
 from monai_instance_loss.instances.labelling import resolve_connectivity
-from monai_instance_loss.losses.engine.batch import Volume
-from monai_instance_loss.losses.engine.checks import checked_fraction, checked_size, checked_weights
-from monai_instance_loss.losses.engine.cuda import FusedOverlap, fused_names
-from monai_instance_loss.losses.engine.image import ImageLoss
-from monai_instance_loss.losses.engine.options import InputOptions, Prepared
-from monai_instance_loss.losses.engine.overlap import Overlap
+from monai_instance_loss.losses.engine.batch import Batch
+from monai_instance_loss.losses.engine.cuda import TableOverlap, table_maps
+from monai_instance_loss.losses.engine.options import InputOptions
+from monai_instance_loss.losses.engine.overlap import Overlap, VoxelOverlap
 from monai_instance_loss.losses.engine.reduction import Averaging
-from monai_instance_loss.losses.pixel import default_pixel_loss
-from monai_instance_loss.losses.pixel.adapters import Criterion
+from monai_instance_loss.losses.engine.region import ImageLoss
+from monai_instance_loss.losses.pixel.default import default_pixel_loss
 
-__all__ = ["OverlapLoss", "TermsLoss"]
+__all__ = ["OverlapLoss", "Term", "TermsLoss"]
+
+
+class Term(NamedTuple):
+    """An instance term: how it is computed, and what it looks at.
+
+    Attributes:
+        value: the scalar term of an overlap, given the loss that asks and its options.
+        criterion: the loss's attribute that holds the criterion whose sums the term needs, if it needs one.
+        looks_at_voxels: whether it needs single voxels, and not only sums over instances.
+    """
+
+    value: Callable[[Overlap, Any], torch.Tensor]
+    criterion: str | None = None
+    looks_at_voxels: bool = False
 
 
 class TermsLoss(_Loss, ABC):
     """A weighted sum of a pixel loss and instance terms, 0 or more; a subclass names the terms and computes them.
 
     Source: ours. Differentiable in ``input``.
+
+    Attributes:
+        last_terms: name to value, detached, of the terms that the last call computed: those with a weight. For logging
+            without a second forward; None before the first call.
 
     Args:
         inputs: how to read input and target.
@@ -42,7 +59,10 @@ class TermsLoss(_Loss, ABC):
     """
 
     terms_type: ClassVar[type[Any]]
+    # of the terms that weigh something unless the user says otherwise
     default_weights: ClassVar[Mapping[str, float]]
+
+    last_terms: dict[str, torch.Tensor] | None
 
     def __init__(
         self,
@@ -60,8 +80,10 @@ class TermsLoss(_Loss, ABC):
         self.inputs = inputs
         self.averaging = averaging
         self.pixel_loss = default_pixel_loss(inputs) if pixel_loss is None else pixel_loss
-        self.weights = checked_weights(weights, self.default_weights)
+        defaults = {name: self.default_weights.get(name, 0.0) for name in self.terms_type._fields}
+        self.weights = checked_weights(weights, defaults)
         self.connectivity = connectivity
+        self.last_terms = None
 
     # what follows depends on the data at every step: one clean break in a compiled graph, instead of dozens
     @torch.compiler.disable
@@ -81,34 +103,38 @@ class TermsLoss(_Loss, ABC):
     def extra_repr(self) -> str:
         """The configuration, for ``repr``."""
         # modules, the pixel loss first among them, show themselves
-        return ", ".join(
-            f"{name}={value!r}" for name, value in vars(self).items() if not name.startswith("_") and name != "training"
-        )
+        shown = {name: value for name, value in vars(self).items() if not name.startswith("_")}
+        return ", ".join(f"{name}={value!r}" for name, value in shown.items() if name not in ("training", "last_terms"))
 
     @abstractmethod
-    def _instance_values(self, volume: Volume, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
+    def _instance_values(self, batch: Batch, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
         """The wanted terms but the pixel loss, for a batch that is not empty."""
 
+    def _threshold(self, wanted: frozenset[str]) -> float | None:
+        """The probability from which on a voxel is predicted foreground, or None where no term asks."""
+        return None
+
     def _values(self, input: torch.Tensor, target: torch.Tensor, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
-        prepared = self.inputs.prepare(input, target)
+        batch = self.inputs.prepare(input, target, self._threshold(wanted))
         resolve_connectivity(self.connectivity, input.ndim - 2)
+        values: dict[str, torch.Tensor] = {}
         if input.numel() == 0:
-            return dict.fromkeys(wanted, prepared.probability.zero())
-        volume = self._volume(prepared, wanted)
-        values = {}
-        if "pixel" in wanted:
-            values["pixel"] = self._pixel(input, target, volume)
-        if wanted - {"pixel"}:
-            values |= self._instance_values(volume, wanted)
+            values = dict.fromkeys(wanted, batch.zero())
+        else:
+            if "pixel" in wanted:
+                values["pixel"] = self._pixel(input, target, batch)
+            if wanted - {"pixel"}:
+                values |= self._instance_values(batch, wanted)
+        self.last_terms = {name: value.detach() for name, value in values.items()}
         return values
 
-    def _pixel(self, input: torch.Tensor, target: torch.Tensor, volume: Volume) -> torch.Tensor:
+    def _pixel(self, input: torch.Tensor, target: torch.Tensor, batch: Batch) -> torch.Tensor:
         loss, own = self.pixel_loss, replace(self.inputs, target_is_instances=False)
         if isinstance(loss, ImageLoss) and loss.inputs == own:
             # reads the batch as this loss does: no need to prepare it twice
-            value = loss.on_volume(volume)
+            value = loss.on_batch(batch)
         else:
-            value = loss(*self.inputs.pixel_arguments(input, target, loss, volume.prepared.ignored))
+            value = loss(*self.inputs.pixel_arguments(input, target, loss))
         if value.numel() != 1:
             raise ValueError(
                 f"Expected `pixel_loss` to return one number, but got shape {tuple(value.shape)}; set its reduction to "
@@ -116,44 +142,54 @@ class TermsLoss(_Loss, ABC):
             )
         return value.as_subclass(torch.Tensor).reshape(())
 
-    def _volume(self, prepared: Prepared, wanted: frozenset[str]) -> Volume:
-        return Volume(prepared)
-
 
 class OverlapLoss(TermsLoss):
-    """A ``TermsLoss`` whose instance terms are functions of an ``Overlap``.
+    """A ``TermsLoss`` whose instance terms are functions of an ``Overlap``; a subclass lists them.
 
     Source: ours. Differentiable in ``input``.
 
     Args:
-        args: as in ``TermsLoss``.
+        inputs: how to read input and target.
+        averaging: how to average over instances, samples and classes.
+        pixel_loss: the pixel loss, None for the default.
+        weights: term name to weight; terms not named keep the subclass's default.
+        connectivity: as in ``label_instances``.
         threshold: predicted instances are components of p >= ``threshold``; in (0, 1).
         min_instance_size: instances of this many voxels or fewer are not scored, on both sides; they still touch.
 
     Raises:
-        ValueError: ``threshold`` is outside (0, 1), ``min_instance_size`` negative; as in ``TermsLoss``.
+        TypeError: ``pixel_loss`` is not callable, a number is none.
+        ValueError: ``weights`` names no term or is negative, ``threshold`` is outside (0, 1), ``min_instance_size``
+            negative.
     """
 
-    def __init__(self, *args: Any, threshold: float, min_instance_size: int) -> None:
-        super().__init__(*args)
+    instance_terms: ClassVar[Mapping[str, Term]]
+
+    def __init__(
+        self,
+        inputs: InputOptions,
+        averaging: Averaging,
+        pixel_loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None,
+        weights: Mapping[str, float] | None,
+        connectivity: int | None,
+        threshold: float,
+        min_instance_size: int,
+    ) -> None:
+        super().__init__(inputs, averaging, pixel_loss, weights, connectivity)
         self.threshold = checked_fraction("threshold", threshold)
         self.min_instance_size = checked_size("min_instance_size", min_instance_size)
 
-    def _volume(self, prepared: Prepared, wanted: frozenset[str]) -> Volume:
-        return Volume(prepared, self.threshold if wanted - {"pixel"} else None)
+    def _threshold(self, wanted: frozenset[str]) -> float | None:
+        return self.threshold if wanted - {"pixel"} else None
 
-    def _criteria(self, wanted: frozenset[str]) -> list[Criterion] | None:
-        """The criteria that the wanted terms score regions with, or None if a term looks at more than region sums."""
-        return None
+    def _instance_values(self, batch: Batch, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
+        terms = {name: self.instance_terms[name] for name in self.terms_type._fields if name in wanted - {"pixel"}}
+        overlap = self._overlap(batch, list(terms.values()))
+        return {name: term.value(overlap, self) * overlap.finite for name, term in terms.items()}
 
-    def _overlap(self, volume: Volume, wanted: frozenset[str]) -> Overlap:
-        criteria = self._criteria(wanted)
-        names = None if criteria is None else fused_names(volume, criteria)
-        if names is not None:
-            return FusedOverlap(volume, self.connectivity, names, self.min_instance_size)
-        return Overlap(
-            self.inputs.label_target(volume.prepared, self.connectivity),
-            volume.label_predicted(self.connectivity),
-            volume,
-            self.min_instance_size,
-        )
+    def _overlap(self, batch: Batch, terms: list[Term]) -> Overlap:
+        if not any(term.looks_at_voxels for term in terms):
+            criteria = [getattr(self, term.criterion) for term in terms if term.criterion is not None]
+            if (names := table_maps(batch, criteria)) is not None:
+                return TableOverlap(batch, self.connectivity, names, self.min_instance_size)
+        return VoxelOverlap(batch, self.connectivity, self.min_instance_size)

@@ -5,24 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 
 from monai_instance_loss.instances import coordinate_sums, segment_sum
 from monai_instance_loss.instances.voxels import positions
-from monai_instance_loss.losses.engine.overlap import Overlap, Side
+from monai_instance_loss.losses.engine.overlap import Overlap, Side, VoxelOverlap, with_voxels
 from monai_instance_loss.losses.engine.region import RegionLoss, RegionSums
-from monai_instance_loss.losses.engine.voxels import Voxels
+from monai_instance_loss.losses.engine.voxels import ProbabilityVoxels
 from monai_instance_loss.losses.pixel.adapters import Criterion
 from monai_instance_loss.losses.terms import masked
+from monai_instance_loss.losses.terms.base import Term
 
-__all__ = ["center_scores"]
+__all__ = ["CENTER", "center_scores"]
 
 # voxels of boxes held at a time, which bounds the memory whatever the number of instances
 _CHUNK = 2**21
 
 
-def center_scores(overlap: Overlap, criterion: Criterion, radius: int) -> torch.Tensor:
+def center_scores(overlap: VoxelOverlap, criterion: Criterion, radius: int) -> torch.Tensor:
     """Score a map of predicted center boxes against one of true center boxes, block by block.
 
     Source: Rachmadi et al., Comput. Biol. Med. 174 (2024) 108414 and MIDL 2023 (arXiv 2304.06229). A predicted instance
@@ -55,31 +57,41 @@ def center_scores(overlap: Overlap, criterion: Criterion, radius: int) -> torch.
     # same picture in any order
     rank = torch.argsort(torch.argsort(presence.detach(), stable=True)) + 1
     picture = shown.paint(rank)
+    if overlap.batch.ignored is not None:
+        ignored = overlap.batch.ignored.reshape(-1)
+        on_target, picture = on_target & ~ignored, picture.masked_fill(ignored, 0)
     if not isinstance(criterion, RegionLoss):
         values = torch.cat([presence.new_zeros(1), presence[torch.argsort(rank)]])[picture.long()]
-        rows = (overlap.blocks, *overlap.shape[2:])
+        rows = (overlap.blocks, *overlap.batch.shape[2:])
         return masked.block_scores(criterion, values.view(rows), on_target.view(rows))
 
     on, total = shown.count_showing(picture, rank, on_target)
-    target_block = torch.div(positions(on_target), overlap.shape[2:].numel(), rounding_mode="floor")
-    voxels = Voxels(p=presence)
+    target_block = torch.div(positions(on_target), overlap.batch.shape[2:].numel(), rounding_mode="floor")
+    boxes = ProbabilityVoxels(presence)
     return criterion.score(
         RegionSums(
-            on=tuple(segment_sum(values * on, shown.block, overlap.blocks) for values in criterion.on_maps(voxels)),
-            off=tuple(
-                segment_sum(values * (total - on), shown.block, overlap.blocks) for values in criterion.off_maps(voxels)
-            ),
-            target_voxels=torch.bincount(target_block, minlength=overlap.blocks),
-            voxels=overlap.block_voxels,
+            {name: segment_sum(boxes.map(name) * on, shown.block, overlap.blocks) for name in criterion.on},
+            {name: segment_sum(boxes.map(name) * (total - on), shown.block, overlap.blocks) for name in criterion.off},
+            torch.bincount(target_block, minlength=overlap.blocks),
+            overlap.batch.voxels_per_block,
         )
     )
 
 
-def _boxes(overlap: Overlap, side: Side, radius: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _center(overlap: Overlap, loss: Any) -> torch.Tensor:
+    values = center_scores(with_voxels(overlap), loss.center_loss, loss.center_radius)
+    value: torch.Tensor = loss.averaging.samples(values, overlap.shape, overlap.classes_present())
+    return value
+
+
+CENTER = Term(_center, "center_loss", looks_at_voxels=True)
+
+
+def _boxes(overlap: VoxelOverlap, side: Side, radius: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Corners (n, spatial dims) of the scored instances' center boxes, the upper one exclusive, clipped."""
     sums = coordinate_sums(overlap.fragment_coordinate_sums, side.fragment, side.count + 1)[1:][side.scored]
     voxels = side.voxels[side.scored, None]
-    extent = torch.tensor(overlap.shape[2:], device=sums.device)
+    extent = torch.tensor(overlap.batch.shape[2:], device=sums.device)
     # integer ceilings: rounding a centre of mass must not hang on the last bit of a float
     center = -torch.div(-sums, voxels, rounding_mode="floor")
     half = -torch.div(-radius * extent, extent.max(), rounding_mode="floor")
@@ -90,7 +102,7 @@ def _boxes(overlap: Overlap, side: Side, radius: int) -> tuple[torch.Tensor, tor
 class _Boxes:
     """Boxes (n,) to paint into pictures of the batch, flat over (B, C, *spatial)."""
 
-    overlap: Overlap
+    overlap: VoxelOverlap
     low: torch.Tensor
     high: torch.Tensor
     block: torch.Tensor
@@ -101,14 +113,14 @@ class _Boxes:
 
     def cover(self) -> torch.Tensor:
         """Bool, one a voxel of the batch: whether any box covers it."""
-        covered = torch.zeros(self.overlap.shape.numel(), dtype=torch.bool, device=self.low.device)
+        covered = torch.zeros(self.overlap.batch.shape.numel(), dtype=torch.bool, device=self.low.device)
         for _, position, inside in self._voxels():
             covered[position[inside.expand_as(position)]] = True
         return covered
 
     def paint(self, rank: torch.Tensor) -> torch.Tensor:
         """int32, one a voxel of the batch: the highest rank of the boxes that cover it, 0 for none."""
-        picture = torch.zeros(self.overlap.shape.numel(), dtype=torch.int32, device=rank.device)
+        picture = torch.zeros(self.overlap.batch.shape.numel(), dtype=torch.int32, device=rank.device)
         for chunk, position, inside in self._voxels():
             color = (rank[chunk, None] * inside).int().expand_as(position)
             picture.scatter_reduce_(0, position.reshape(-1), color.reshape(-1), "amax")
@@ -151,7 +163,7 @@ class _Boxes:
         """Flat positions (n, w) of boxes in the batch, and which lie in the box (the others stand at its corner)."""
         corner, offset = self.block[chunk], torch.zeros_like(self._window[:, 0])
         inside = torch.ones((1, 1), dtype=torch.bool, device=self.low.device)
-        for axis, extent in enumerate(self.overlap.shape[2:]):
+        for axis, extent in enumerate(self.overlap.batch.shape[2:]):
             size = (self.high - self.low)[chunk, axis, None]
             corner = corner * extent + self.low[chunk, axis]
             offset = offset * extent + self._window[:, axis]

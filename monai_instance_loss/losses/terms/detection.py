@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from monai_instance_loss.losses.engine.overlap import Overlap, Side
-from monai_instance_loss.losses.engine.voxels import Voxels
+from monai_instance_loss.losses.terms.base import Term
 
-__all__ = ["false_scores", "fdr_scores", "missed_scores", "soft_f1_scores"]
+__all__ = ["FALSE", "FDR", "MISSED", "SOFT_F1", "false_scores", "fdr_scores", "missed_scores", "soft_f1_scores"]
 
 
 def missed_scores(overlap: Overlap, as_rate: bool = True) -> torch.Tensor:
@@ -31,7 +33,7 @@ def false_scores(overlap: Overlap, as_rate: bool = True) -> torch.Tensor:
     Returns:
         (B * C,); 0 for a block without prediction. Differentiable in the probabilities.
     """
-    return _count(overlap, overlap.pred, overlap.presence_false, as_rate)
+    return _count(overlap, overlap.pred, torch.where(overlap.false, overlap.presence_pred, 0), as_rate)
 
 
 def _count(overlap: Overlap, side: Side, values: torch.Tensor, as_rate: bool) -> torch.Tensor:
@@ -67,12 +69,27 @@ def fdr_scores(overlap: Overlap) -> torch.Tensor:
     Returns:
         (B * C,); 0 for a block without prediction. Differentiable in the probabilities.
     """
-    sums = overlap.block_sums(_probability_map, _probability_map)
-    total = sums.on[0] + sums.off[0]
-    rate = sums.off[0] / torch.where(total == 0, 1, total)
+    every = torch.arange(overlap.blocks, device=overlap.true.block.device)
+    sums = overlap.block_sums(("p",), ("p",), every)
+    tp, fp = sums.on["p"], sums.off["p"]
+    total = tp + fp
+    rate = fp / torch.where(total == 0, 1, total)
     predicted = overlap.pred.count_by_block(overlap.blocks) > 0
     return torch.where(predicted, rate, 0 * rate)
 
 
-def _probability_map(voxels: Voxels) -> tuple[torch.Tensor, ...]:
-    return (voxels.p,)
+def _over_samples(overlap: Overlap, loss: Any, values: torch.Tensor) -> torch.Tensor:
+    value: torch.Tensor = loss.averaging.samples(values, overlap.shape, overlap.classes_present())
+    return value
+
+
+def _soft_f1(overlap: Overlap, loss: Any) -> torch.Tensor:
+    scores, scored = soft_f1_scores(overlap)
+    value: torch.Tensor = loss.averaging.scored(1 - scores, scored)
+    return value
+
+
+MISSED = Term(lambda overlap, loss: _over_samples(overlap, loss, missed_scores(overlap, loss.count_as_rate)))
+FALSE = Term(lambda overlap, loss: _over_samples(overlap, loss, false_scores(overlap, loss.count_as_rate)))
+FDR = Term(lambda overlap, loss: _over_samples(overlap, loss, fdr_scores(overlap)))
+SOFT_F1 = Term(_soft_f1)

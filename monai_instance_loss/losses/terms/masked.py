@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable
 
 import torch
 
-from monai_instance_loss.losses.engine.overlap import Overlap
+from monai_instance_loss.losses.engine.overlap import VoxelOverlap
 
 __all__ = ["block_scores", "pred_scores", "region_scores", "true_scores"]
 
 _Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def true_scores(overlap: Overlap, criterion: _Loss, exclude_other_tp: bool) -> torch.Tensor:
+def true_scores(overlap: VoxelOverlap, criterion: _Loss, exclude_other_tp: bool) -> torch.Tensor:
     """``terms.true_scores`` for any callable: O(voxels) for each true instance."""
 
     def regions() -> Iterable[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
@@ -26,10 +26,10 @@ def true_scores(overlap: Overlap, criterion: _Loss, exclude_other_tp: bool) -> t
             lesion = true == k + 1
             yield p, lesion | added, lesion
 
-    return region_scores(criterion, regions(), overlap.voxels.p)
+    return region_scores(criterion, regions(), overlap.batch.foreground.p)
 
 
-def pred_scores(overlap: Overlap, criterion: _Loss) -> torch.Tensor:
+def pred_scores(overlap: VoxelOverlap, criterion: _Loss) -> torch.Tensor:
     """``terms.pred_scores`` for any callable: O(voxels) for each predicted instance."""
 
     def regions() -> Iterable[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
@@ -38,7 +38,7 @@ def pred_scores(overlap: Overlap, criterion: _Loss) -> torch.Tensor:
             touched = overlap.pair_true[overlap.pair_pred == j] + 1
             yield p, pred == j + 1, torch.isin(true, touched)
 
-    return region_scores(criterion, regions(), overlap.voxels.p)
+    return region_scores(criterion, regions(), overlap.batch.foreground.p)
 
 
 def block_scores(criterion: _Loss, p: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -58,9 +58,9 @@ def region_scores(
     return torch.stack(values) if values else like.new_zeros(0)
 
 
-def _block(overlap: Overlap, block: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _block(overlap: VoxelOverlap, block: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     true, pred = (instances.labels.flatten(0, 1)[block] for instances in overlap.instances)
-    return overlap.volume.voxels.p[block], true, pred
+    return overlap.batch.voxels.p[block], true, pred
 
 
 def _scalar(value: torch.Tensor) -> torch.Tensor:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from monai.data.box_utils import box_giou, box_iou
 
 from monai_instance_loss.instances import merge_boxes, segment_sum
-from monai_instance_loss.losses.engine.overlap import InstanceScores, Overlap, Side
+from monai_instance_loss.losses.engine.overlap import InstanceScores, Overlap, Side, VoxelOverlap, with_voxels
+from monai_instance_loss.losses.terms.base import Term
+from monai_instance_loss.losses.terms.segmentation import scores_of_both
 
-__all__ = ["proximity_scores"]
+__all__ = ["PROXIMITY", "proximity_scores"]
 
 # entries of the distance table held at a time
 _CHUNK = 2**20
 
 
 def proximity_scores(
-    overlap: Overlap,
+    overlap: VoxelOverlap,
     true: InstanceScores,
     pred: InstanceScores,
     form: Literal["published", "mean"] = "published",
@@ -48,6 +50,9 @@ def proximity_scores(
     pred_distance = torch.empty_like(pred.values, requires_grad=False)
     for block in range(overlap.blocks):
         rows, columns = (true.block == block).nonzero().squeeze(1), (pred.block == block).nonzero().squeeze(1)
+        if rows.numel() == 0:
+            # a class that is not averaged over
+            continue
         a, b = _nearest(true_boxes[rows], pred_boxes[columns], box_distance)
         true_distance[rows], pred_distance[columns] = a.to(true_distance), b.to(pred_distance)
 
@@ -60,11 +65,21 @@ def proximity_scores(
     return (sums[0] - sums[1]).square() if form == "published" else (sums[0] + sums[1]) / 2
 
 
-def _boxes(overlap: Overlap, side: Side, scores: InstanceScores) -> torch.Tensor:
+def _proximity(overlap: Overlap, loss: Any) -> torch.Tensor:
+    true, pred = scores_of_both(overlap, loss)
+    values = proximity_scores(with_voxels(overlap), true, pred, loss.proximity, loss.box_distance)
+    value: torch.Tensor = loss.averaging.samples(values, overlap.shape, overlap.classes_present())
+    return value
+
+
+PROXIMITY = Term(_proximity, "instance_loss", looks_at_voxels=True)
+
+
+def _boxes(overlap: VoxelOverlap, side: Side, scores: InstanceScores) -> torch.Tensor:
     """Widened boxes and their centres, int64 (R, 3, spatial dims): low, high, centre; one row a score."""
     low, high = merge_boxes(*overlap.fragment_boxes, side.fragment, side.count + 1)
     low, high = low[1:][side.scored], high[1:][side.scored]
-    extent = torch.tensor(overlap.shape[2:], device=low.device)
+    extent = torch.tensor(overlap.batch.shape[2:], device=low.device)
     margin = (high - low).clamp(min=1)
     low, high = (low - margin - 1).clamp(min=0), torch.minimum(high + margin, extent)
     boxes = torch.stack([low, high, low + (high - low + 1) // 2], 1)

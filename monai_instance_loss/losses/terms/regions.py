@@ -8,10 +8,9 @@ import torch
 
 from monai_instance_loss.instances import Instances, presence, segment_sum
 from monai_instance_loss.instances.voxels import positions
-from monai_instance_loss.losses.engine.batch import Volume
+from monai_instance_loss.losses.engine.batch import Batch
 from monai_instance_loss.losses.engine.overlap import InstanceScores
-from monai_instance_loss.losses.engine.region import RegionLoss
-from monai_instance_loss.losses.engine.sums import RegionSums
+from monai_instance_loss.losses.engine.region import RegionLoss, RegionSums
 from monai_instance_loss.losses.pixel.adapters import Criterion
 from monai_instance_loss.losses.terms import masked
 
@@ -19,7 +18,7 @@ __all__ = ["blob_scores", "cell_scores"]
 
 
 def blob_scores(
-    volume: Volume, instances: Instances, criterion: Criterion, inverse_size_weighting: bool = False
+    batch: Batch, instances: Instances, criterion: Criterion, inverse_size_weighting: bool = False
 ) -> InstanceScores:
     """Score each true instance on everything but the other true instances.
 
@@ -33,32 +32,31 @@ def blob_scores(
     if not isinstance(criterion, RegionLoss):
         labels = instances.labels.flatten(0, 1)
         return _generic_scores(
-            volume, instances, criterion, lambda block, k: (labels[block] == 0) | (labels[block] == k)
+            batch, instances, criterion, lambda block, k: (labels[block] == 0) | (labels[block] == k)
         )
-    owner = instances.at(volume.target_position) - 1
-    on = tuple(segment_sum(values, owner, instances.count) for values in criterion.on_maps(volume.on_target))
-    background = volume.off_sums(criterion.off_maps)
+    owner = instances.at(batch.target_position) - 1
+    on = {name: segment_sum(batch.on_target.map(name), owner, instances.count) for name in criterion.on}
+    background = batch.off_sums(criterion.off)
     size = torch.bincount(owner, minlength=instances.count)
     block = instances.block
-    others = torch.zeros_like(volume.voxels_per_block).index_add_(0, block, size)[block] - size
-    voxels = volume.voxels_per_block[block] - others
-    sums = RegionSums(on, tuple(values[block] for values in background), size, voxels)
+    others = torch.zeros_like(batch.voxels_per_block).index_add_(0, block, size)[block] - size
+    voxels = batch.voxels_per_block[block] - others
+    sums = RegionSums(on, {name: values[block] for name, values in background.items()}, size, voxels)
     values = criterion.score(sums.balanced() if inverse_size_weighting else sums)
-    bare = _bare(instances, volume)
+    bare = _bare(instances, batch)
     if bare.numel():
-        nothing = tuple(values.new_zeros(bare.shape) for values in on)
         empty = RegionSums(
-            nothing,
-            tuple(total[bare] for total in background),
+            {name: total.new_zeros(bare.shape) for name, total in on.items()},
+            {name: total[bare] for name, total in background.items()},
             torch.zeros_like(bare),
-            volume.voxels_per_block[bare],
+            batch.voxels_per_block[bare],
         )
         values = torch.cat([values, criterion.score(empty)])
-    return _scores(values, torch.cat([block, bare]), volume)
+    return _scores(values, torch.cat([block, bare]), batch)
 
 
 def cell_scores(
-    volume: Volume,
+    batch: Batch,
     instances: Instances,
     cells: torch.Tensor,
     criterion: Criterion,
@@ -74,15 +72,16 @@ def cell_scores(
         Scores (N + blocks without instances,). Differentiable in the probabilities.
     """
     cells = cells.flatten(0, 1)
-    if volume.ignored is not None:
-        cells = cells.masked_fill(volume.ignored, 0)
+    if batch.ignored is not None:
+        cells = cells.masked_fill(batch.ignored, 0)
     if not isinstance(criterion, RegionLoss):
-        return _generic_scores(volume, instances, criterion, lambda block, k: cells[block] == k)
+        return _generic_scores(batch, instances, criterion, lambda block, k: cells[block] == k)
     # id 0 collects what lies in no cell
     ids, count = cells.reshape(-1), instances.count + 1
-    owner = ids[volume.target_position]
-    on = tuple(segment_sum(values, owner, count)[1:] for values in criterion.on_maps(volume.on_target))
-    off = tuple(segment_sum(values.reshape(-1), ids, count)[1:] for values in criterion.off_maps(volume.off_target))
+    owner = ids[batch.target_position]
+    on = {name: segment_sum(batch.on_target.map(name), owner, count)[1:] for name in criterion.on}
+    off_target = batch.voxels.zeroed(batch.target)
+    off = {name: segment_sum(off_target.map(name).reshape(-1), ids, count)[1:] for name in criterion.off}
     target_voxels = torch.bincount(owner, minlength=count)[1:]
     sums = RegionSums(on, off, target_voxels, torch.bincount(ids, minlength=count)[1:])
     values = criterion.score(sums.balanced() if inverse_size_weighting else sums)
@@ -90,36 +89,36 @@ def cell_scores(
     if bool(empty.any()):
         # without target, what is off it is all there is
         within = positions(torch.cat([empty.new_zeros(1), empty])[ids])
-        shown = presence(volume.off_target.p.reshape(-1)[within], ids[within], count)[1:]
+        shown = presence(off_target.p.reshape(-1)[within], ids[within], count)[1:]
         values = torch.where(empty, criterion.score_false(sums, shown), values)
-    bare = _bare(instances, volume)
+    bare = _bare(instances, batch)
     if bare.numel():
-        whole = criterion.score(volume.sums(criterion.on_maps, criterion.off_maps))
-        values = torch.cat([values, whole[bare]])
-    return _scores(values, torch.cat([instances.block, bare]), volume)
+        whole = RegionSums(*batch.sums(criterion.on, criterion.off), batch.target_voxels, batch.voxels_per_block)
+        values = torch.cat([values, criterion.score(whole)[bare]])
+    return _scores(values, torch.cat([instances.block, bare]), batch)
 
 
-def _scores(values: torch.Tensor, block: torch.Tensor, volume: Volume) -> InstanceScores:
-    total = segment_sum(values, block, volume.blocks)
-    return InstanceScores(values, block, total, torch.bincount(block, minlength=volume.blocks))
+def _scores(values: torch.Tensor, block: torch.Tensor, batch: Batch) -> InstanceScores:
+    total = segment_sum(values, block, batch.blocks)
+    return InstanceScores(values, block, total, torch.bincount(block, minlength=batch.blocks))
 
 
-def _bare(instances: Instances, volume: Volume) -> torch.Tensor:
+def _bare(instances: Instances, batch: Batch) -> torch.Tensor:
     """int64: blocks without an instance, which are scored as a whole."""
-    return (torch.bincount(instances.block, minlength=volume.blocks) == 0).nonzero().squeeze(1)
+    return (torch.bincount(instances.block, minlength=batch.blocks) == 0).nonzero().squeeze(1)
 
 
 def _generic_scores(
-    volume: Volume, instances: Instances, criterion: Criterion, region: Callable[[int, int], torch.Tensor]
+    batch: Batch, instances: Instances, criterion: Criterion, region: Callable[[int, int], torch.Tensor]
 ) -> InstanceScores:
     """Scores by a criterion that is no RegionLoss: ``region(block, id)`` is a mask (*spatial)."""
-    p, bare = volume.voxels.p, _bare(instances, volume)
+    p, bare = batch.voxels.p, _bare(instances, batch)
 
     def regions() -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
         for k, block in enumerate(instances.block.tolist()):
-            inside = region(block, k + 1) & volume.kept[block]
-            yield p[block], inside, volume.target[block] & inside
+            inside = region(block, k + 1) & batch.kept[block]
+            yield p[block], inside, batch.target[block] & inside
         for block in bare.tolist():
-            yield p[block], volume.kept[block], volume.target[block]
+            yield p[block], batch.kept[block], batch.target[block]
 
-    return _scores(masked.region_scores(criterion, regions(), p), torch.cat([instances.block, bare]), volume)
+    return _scores(masked.region_scores(criterion, regions(), p), torch.cat([instances.block, bare]), batch)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from monai_instance_loss.instances import segment_sum
-from monai_instance_loss.losses.engine.overlap import InstanceScores, Overlap
+from monai_instance_loss.losses.engine.overlap import InstanceScores, Overlap, with_voxels
 from monai_instance_loss.losses.engine.region import RegionLoss, RegionSums
 from monai_instance_loss.losses.pixel.adapters import Criterion
 from monai_instance_loss.losses.terms import masked
+from monai_instance_loss.losses.terms.base import Term
 
-__all__ = ["pred_scores", "true_scores"]
+__all__ = ["INSTANCE", "INSTANCE_PRED", "pred_scores", "true_scores"]
 
 
 def true_scores(overlap: Overlap, criterion: Criterion, exclude_other_tp: bool = True) -> InstanceScores:
@@ -31,7 +34,7 @@ def true_scores(overlap: Overlap, criterion: Criterion, exclude_other_tp: bool =
     if isinstance(criterion, RegionLoss):
         values = criterion.score(_true_sums(overlap, criterion, exclude_other_tp))
     else:
-        values = masked.true_scores(overlap, criterion, exclude_other_tp)
+        values = masked.true_scores(with_voxels(overlap), criterion, exclude_other_tp)
     return overlap.scores(overlap.true, values, lambda blocks: _whole_block_scores(overlap, criterion, blocks))
 
 
@@ -44,45 +47,67 @@ def pred_scores(overlap: Overlap, criterion: Criterion) -> InstanceScores:
     Returns:
         Scores (M + blocks without prediction,). Differentiable in the probabilities.
     """
-    if not isinstance(criterion, RegionLoss):
-        values = masked.pred_scores(overlap, criterion)
-    else:
+    if isinstance(criterion, RegionLoss):
         sums = _pred_sums(overlap, criterion)
-        on_false = criterion.score_false(sums, overlap.presence_false)
+        on_false = criterion.score_false(sums, overlap.presence_pred)
         values = torch.where(overlap.false, on_false, criterion.score(sums))
+    else:
+        values = masked.pred_scores(with_voxels(overlap), criterion)
     return overlap.scores(overlap.pred, values, lambda blocks: _whole_block_scores(overlap, criterion, blocks))
+
+
+def scores_of_both(overlap: Overlap, loss: Any) -> tuple[InstanceScores, InstanceScores]:
+    """``true_scores`` and ``pred_scores`` with the options of the loss, computed once."""
+    return _of_true(overlap, loss), _of_pred(overlap, loss)
+
+
+def _of_true(overlap: Overlap, loss: Any) -> InstanceScores:
+    return overlap.once("true", lambda: true_scores(overlap, loss.instance_loss, loss.exclude_other_tp))
+
+
+def _of_pred(overlap: Overlap, loss: Any) -> InstanceScores:
+    return overlap.once("pred", lambda: pred_scores(overlap, loss.instance_loss))
+
+
+def _averaged(overlap: Overlap, loss: Any, scores: InstanceScores) -> torch.Tensor:
+    value: torch.Tensor = loss.averaging.instances(scores.total, scores.count, overlap.shape, overlap.classes_present())
+    return value
+
+
+INSTANCE = Term(lambda overlap, loss: _averaged(overlap, loss, _of_true(overlap, loss)), "instance_loss")
+INSTANCE_PRED = Term(lambda overlap, loss: _averaged(overlap, loss, _of_pred(overlap, loss)), "instance_loss")
 
 
 def _true_sums(overlap: Overlap, criterion: RegionLoss, exclude_other_tp: bool) -> RegionSums:
     off_target = overlap.true.fragment == 0
     true, pred = overlap.true, overlap.pred
-    on = tuple(true.gather(fragment_sum) for fragment_sum in overlap.sums(criterion.on_maps))
-    off = []
-    for fragment_sum in overlap.sums(criterion.off_maps):
+    on = {name: true.gather(values) for name, values in overlap.sums(criterion.on).items()}
+    off = {}
+    for name, values in overlap.sums(criterion.off).items():
         if exclude_other_tp:
-            added = overlap.first(pred.gather(torch.where(off_target, fragment_sum, 0))[overlap.pair_pred])
+            added = overlap.first(pred.gather(torch.where(off_target, values, 0))[overlap.pair_pred])
         else:
-            added = overlap.first(pred.gather(fragment_sum)[overlap.pair_pred]) - fragment_sum[overlap.pairs]
-        off.append(segment_sum(added, overlap.pair_true, true.count))
-    return RegionSums(on, tuple(off), true.voxels, overlap.block_voxels[true.block])
+            added = overlap.first(pred.gather(values)[overlap.pair_pred]) - values[overlap.pairs]
+        off[name] = segment_sum(added, overlap.pair_true, true.count)
+    return RegionSums(on, off, true.voxels, overlap.batch.voxels_per_block[true.block])
 
 
 def _pred_sums(overlap: Overlap, criterion: RegionLoss) -> RegionSums:
     off_target = overlap.true.fragment == 0
-    on = tuple(
-        overlap.pred.gather(torch.where(off_target, 0, fragment_sum))
-        for fragment_sum in overlap.sums(criterion.on_maps)
-    )
-    off = tuple(
-        overlap.pred.gather(torch.where(off_target, fragment_sum, 0))
-        for fragment_sum in overlap.sums(criterion.off_maps)
-    )
+    on = {
+        name: overlap.pred.gather(torch.where(off_target, 0, values))
+        for name, values in overlap.sums(criterion.on).items()
+    }
+    off = {
+        name: overlap.pred.gather(torch.where(off_target, values, 0))
+        for name, values in overlap.sums(criterion.off).items()
+    }
     touched_voxels = overlap.first(overlap.true.voxels[overlap.pair_true])
     voxels = touched_voxels.new_zeros(overlap.pred.count).index_add_(0, overlap.pair_pred, touched_voxels)
-    return RegionSums(on, off, voxels, overlap.block_voxels[overlap.pred.block])
+    return RegionSums(on, off, voxels, overlap.batch.voxels_per_block[overlap.pred.block])
 
 
 def _whole_block_scores(overlap: Overlap, criterion: Criterion, blocks: torch.Tensor) -> torch.Tensor:
     if isinstance(criterion, RegionLoss):
-        return criterion.score(overlap.block_sums(criterion.on_maps, criterion.off_maps))[blocks]
-    return masked.block_scores(criterion, overlap.volume.voxels.p[blocks], overlap.volume.target[blocks])
+        return criterion.score(overlap.block_sums(criterion.on, criterion.off, blocks))
+    return masked.block_scores(criterion, overlap.batch.voxels.p[blocks], overlap.batch.target[blocks])

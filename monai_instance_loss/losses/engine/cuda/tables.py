@@ -5,75 +5,71 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import torch
 
 from monai_instance_loss.instances.backends import label_blocks
 from monai_instance_loss.instances.labelling import resolve_connectivity
-from monai_instance_loss.instances.regions import segment_sum, sorted_sum, weighted_mean
-from monai_instance_loss.losses.engine.batch import Volume, map_names
+from monai_instance_loss.instances.regions import segment_sum, sorted_sum
+from monai_instance_loss.losses.engine.batch import Batch
 from monai_instance_loss.losses.engine.cuda.sums import MapName, region_map, region_sums
-from monai_instance_loss.losses.engine.overlap import InstanceScores, Maps, Overlap, Side
-from monai_instance_loss.losses.engine.region import RegionLoss
-from monai_instance_loss.losses.engine.sums import RegionSums
-from monai_instance_loss.losses.pixel.adapters import Criterion
+from monai_instance_loss.losses.engine.overlap import InstanceScores, Overlap, Side
+from monai_instance_loss.losses.engine.region import RegionLoss, RegionSums
+from monai_instance_loss.losses.engine.voxels import LogitVoxels, Map
 
-__all__ = ["FusedOverlap", "fused_names", "most_components"]
+__all__ = ["TableOverlap", "most_components", "table_maps"]
 
 
 # types of device on which asking how many instances there are takes longer than tables of the largest number
 _DEVICES = ("cuda",)
 
 
-def fused_names(volume: Volume, criteria: Sequence[Criterion]) -> tuple[MapName, ...] | None:
-    """The maps that criteria need the sums of, or None where they have to be found another way.
+def table_maps(batch: Batch, criteria: Sequence[object]) -> tuple[MapName, ...] | None:
+    """The maps that criteria need the sums of, or None where a ``TableOverlap`` cannot have them.
 
     That is on other devices, for softmax and probabilities, for instance maps, whose ids may be any, and for criteria
     that need other maps than ``region_sums`` has.
     """
-    prepared = volume.prepared
-    if prepared.target.device.type not in _DEVICES or prepared.probability.kind != "sigmoid":
+    if batch.target.device.type not in _DEVICES or not isinstance(batch.voxels, LogitVoxels) or batch.has_ids:
         return None
-    if prepared.ids is not None:
-        return None
-    names: list[str] = []
+    names: list[Map] = []
     for criterion in criteria:
         if not isinstance(criterion, RegionLoss):
             return None
-        for maps in (criterion.on_maps, criterion.off_maps):
-            found = map_names(maps)
-            if found is None:
-                return None
-            names += found
+        names += [*criterion.on, *criterion.off]
+    if not set(names) <= set(get_args(MapName)):
+        return None
     return tuple(dict.fromkeys(names))  # type: ignore[arg-type]
 
 
-class FusedOverlap(Overlap):
+class TableOverlap(Overlap):
     """An ``Overlap`` whose sizes follow from the shape of the batch, and not from what is in it.
 
     Tables have a row for each component that a batch of this shape could hold, so that the host never asks the device
     how many there are, and a loss can sit in a CUDA graph. Fragments are the true instances outside of the prediction,
     the predicted ones outside of the target, and the components of the overlap of the two: of several of these one pair
     of instances may be made up, and ``first`` tells them apart. The logits and the map of fragments are read once.
-
-    What looks at single voxels, as centers and boxes do, is not here.
     """
 
     def __init__(
-        self, volume: Volume, connectivity: int | None, names: tuple[MapName, ...], min_instance_size: int = 0
+        self, batch: Batch, connectivity: int | None, names: tuple[MapName, ...], min_instance_size: int = 0
     ) -> None:
         """Label both sides, and sum the named maps over fragments; names as in ``region_sums``."""
-        target, predicted = volume.target, volume.predicted.flatten(0, 1)
-        self.shape, self.volume = volume.prepared.target.shape, volume
-        connectivity = resolve_connectivity(connectivity, len(self.shape) - 2)
+        super().__init__()
+        self.batch = batch
+        target, predicted, voxels = batch.target, batch.predicted, batch.voxels
+        if not isinstance(voxels, LogitVoxels):
+            raise TypeError(f"Expected `batch` to have logits of a sigmoid, but got {type(voxels).__name__}.")
+        connectivity = resolve_connectivity(connectivity, target.ndim - 1)
         capacity = most_components(target.shape, connectivity)
         found = [label_blocks(mask, connectivity) for mask in (target, predicted, target & predicted)]
         true, pred, both = (labels.dense() for labels, _ in found)
         region = region_map(true, pred, both, (capacity, capacity))
         names = tuple(dict.fromkeys(("voxels", "p", "p_fixed", *names)))
-        table = region_sums(volume.voxels.known_logit, region, self.blocks + 3 * capacity, names)
+        table = region_sums(voxels.logit, region, self.blocks + 3 * capacity, names)
         # the backgrounds come first
-        self._table = {name: sums[self.blocks :] for name, sums in table.items()}
+        self._table: dict[Map, torch.Tensor] = {name: sums[self.blocks :] for name, sums in table.items()}
         self.fragment_voxels = self._table["voxels"]
 
         row = torch.arange(capacity, device=target.device)
@@ -90,34 +86,29 @@ class FusedOverlap(Overlap):
 
     def _side(
         self, counts: torch.Tensor, ids: tuple[torch.Tensor, torch.Tensor, torch.Tensor], own: int, min_size: int
-    ) -> _FusedSide:
+    ) -> _TableSide:
         row, last = torch.arange(ids[0].numel(), device=counts.device), counts.cumsum(0)
         block = torch.searchsorted(last, row, right=True).clamp(max=self.blocks - 1)
-        side = _FusedSide(block, torch.cat(ids), row, row, own, last, row > 0)
+        side = _TableSide(block, torch.cat(ids), row, row, own, last, row > 0)
         voxels = side.gather(self.fragment_voxels)
         return replace(side, voxels=voxels, counted=voxels > min_size)
 
-    @property
-    def finite(self) -> torch.Tensor:
-        """1, or NaN with a NaN gradient."""
-        return 1 + (self._table["p"] * 0).sum()
+    def sums(self, names: Sequence[Map]) -> dict[Map, torch.Tensor]:
+        """Sums over fragments (A,) of maps that were named when the tables were made.
 
-    @property
-    def presence_false(self) -> torch.Tensor:
-        """Presence (M,) of the probability on each predicted instance that is false, 0 on all others."""
-        return torch.where(self.false, self.presence_pred, 0)
+        Raises:
+            ValueError: another map.
+        """
+        if unknown := [name for name in names if name not in self._table]:
+            raise ValueError(f"Expected `names` to be among the maps summed, {list(self._table)}, but got {unknown}.")
+        return {name: self._table[name] for name in names}
 
-    def sums(self, maps: Maps) -> tuple[torch.Tensor, ...]:
-        """Sums over fragments (A,) of each map, which is among those that were named."""
-        return tuple(self._table[name] for name in map_names(maps) or ())  # type: ignore[index]
-
-    def first(self, values: torch.Tensor) -> torch.Tensor:
-        """Values (pairs,) where a pair is listed for the first time, and 0 elsewhere."""
-        return torch.where(self._is_first, values, 0)
-
-    def block_sums(self, on_maps: Maps, off_maps: Maps) -> RegionSums:
-        """Sums of maps over whole blocks (B * C,)."""
-        return self.volume.sums(on_maps, off_maps)
+    def block_sums(self, on: Sequence[Map], off: Sequence[Map], blocks: torch.Tensor) -> RegionSums:
+        """Sums of maps over whole blocks, by their index (n,)."""
+        sums_on, sums_off = (
+            {name: values[blocks] for name, values in sums.items()} for sums in self.batch.sums(on, off)
+        )
+        return RegionSums(sums_on, sums_off, self.batch.target_voxels[blocks], self.batch.voxels_per_block[blocks])
 
     def scores(
         self, side: Side, values: torch.Tensor, of_whole_blocks: Callable[[torch.Tensor], torch.Tensor]
@@ -130,15 +121,16 @@ class FusedOverlap(Overlap):
 
     def classes_present(self) -> torch.Tensor:
         """Bool (C,): classes with an instance on either side; all of them where there is none at all."""
-        present = (self._counts[0] + self._counts[1]).view(self.shape[:2]).sum(0) > 0
+        present = (self._counts[0] + self._counts[1]).view(self.shape).sum(0) > 0
         return torch.where(present.any(), present, ~present)
 
-    def _presence(self, side: Side) -> torch.Tensor:
-        return weighted_mean(side.gather(self._table["p_fixed"]), side.gather(self._table["p"].detach()))
+    def first(self, values: torch.Tensor) -> torch.Tensor:
+        """Values (pairs,) where a pair is listed for the first time, and 0 elsewhere."""
+        return torch.where(self._is_first, values, 0)
 
 
 @dataclass(frozen=True, eq=False)
-class _FusedSide(Side):
+class _TableSide(Side):
     """One side, in tables with a row for each instance that there could be.
 
     Attributes:
