@@ -20,8 +20,8 @@ from monai_instance_loss.transforms.inputs import (
     checked_count,
     checked_number,
     plain_tensor,
-    read_instances,
 )
+from monai_instance_loss.transforms.reading import instances_of, read_values
 from monai_instance_loss.transforms.voxels import InstanceVoxels
 
 __all__ = ["RandCropByInstance"]
@@ -100,19 +100,18 @@ class RandCropByInstance(Randomizable, TraceableTransform, LazyTransform, MultiS
         """Draw the centres of the next crops.
 
         Args:
-            label: (C, H, W) or (C, H, W, D), the mask, or the instance map where ``is_instances``.
+            label: (C, H, W) or (C, H, W, D), the mask of values 0 and 1, or the instance map where ``is_instances``.
             image: (K, *spatial), which limits background centres; see ``image_threshold``.
 
         Raises:
             TypeError, ValueError: as in ``LabelInstances``; there is no voxel to centre a crop on, or a window is
                 larger than the label and ``allow_smaller`` is False.
         """
-        check_mask(label, "label")
         check_non_lazy_pending_ops(label, name="RandCropByInstance", raise_error=True)
-        classes = plain_tensor(label)
+        classes = read_values(label, self.is_instances, "label")
         classes = classes[1:] if len(classes) > 1 else classes
         shape = tuple(classes.shape[1:])
-        voxels = InstanceVoxels.of(read_instances(classes, self.connectivity, self.is_instances))
+        voxels = InstanceVoxels.of(instances_of(classes, self.connectivity, self.is_instances))
         place = (voxels.position % max(math.prod(shape), 1)).cpu().numpy()
         owner = voxels.owner.cpu().numpy()
         ratio, free = self.instance_ratio if voxels.count else 0.0, np.zeros(0, dtype=np.int64)

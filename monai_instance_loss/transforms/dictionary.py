@@ -162,10 +162,22 @@ class InstanceWeightMapd(_Mapped):
         background_weight: float | None = 1.0,
         connectivity: int | None = None,
         is_instances: bool = False,
+        mode: Literal["inverse", "border"] = "inverse",
+        w0: float | None = None,
+        sigma_mm: float | None = None,
+        spacing_mm: Sequence[float] | None = None,
         output_keys: KeysCollection | None = None,
         allow_missing_keys: bool = False,
     ) -> None:
-        transform = InstanceWeightMap(background_weight, connectivity, is_instances)
+        transform = InstanceWeightMap(
+            background_weight=background_weight,
+            connectivity=connectivity,
+            is_instances=is_instances,
+            mode=mode,
+            w0=w0,
+            sigma_mm=sigma_mm,
+            spacing_mm=spacing_mm,
+        )
         super().__init__(keys, transform, output_keys, allow_missing_keys)
 
 

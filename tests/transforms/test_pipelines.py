@@ -39,6 +39,7 @@ ARRAY = [
     InstanceCenters("box", radius=2),
     InstanceCenters("gaussian", sigma_mm=2.0),
     InstanceWeightMap(background_weight=None),
+    InstanceWeightMap(mode="border", sigma_mm=2.0),
 ]
 DICTIONARY = [
     LabelInstancesd("label"),
@@ -46,8 +47,9 @@ DICTIONARY = [
     InstanceCentersd("label", "box", radius=2),
     InstanceCentersd("label", "gaussian", sigma_mm=2.0),
     InstanceWeightMapd("label", background_weight=None),
+    InstanceWeightMapd("label", mode="border", sigma_mm=2.0),
 ]
-NAMES = ["label", "filter", "box", "gaussian", "weights"]
+NAMES = ["label", "filter", "box", "gaussian", "weights", "border"]
 PAIRS = [
     (LabelInstances, LabelInstancesd),
     (FilterInstances, FilterInstancesd),
@@ -141,7 +143,7 @@ def test_two_and_three_dimensions_in_any_form(transform, dims, speckle):
     mask = speckle if dims == 3 else speckle[:, :, :, 3]
     expected = transform(MetaTensor(torch.from_numpy(mask), affine=torch.from_numpy(AFFINE)))
     assert expected.shape == mask.shape
-    if transform in (ARRAY[1], ARRAY[3]):
+    if transform in (ARRAY[1], ARRAY[3], ARRAY[5]):
         # what a plain array cannot say
         transform = copy.copy(transform)
         transform.spacing_mm = (1, 1.5, 3)[:dims]
@@ -221,6 +223,7 @@ OPTIONS = [
     (InstanceCenters, InstanceCentersd, {"mode": "gaussian", "sigma_voxels": 1.5}),
     (InstanceWeightMap, InstanceWeightMapd, {"background_weight": 0.3, "connectivity": 1}),
     (InstanceWeightMap, InstanceWeightMapd, {"background_weight": None, "is_instances": True}),
+    (InstanceWeightMap, InstanceWeightMapd, {"mode": "border", "w0": 2.0, "sigma_mm": 1.5, "spacing_mm": (1, 2, 1)}),
 ]
 
 
