@@ -17,6 +17,10 @@ from monai.utils import TransformBackends
 
 from monai_instance_loss import transforms
 from monai_instance_loss.transforms import (
+    CheckFinite,
+    CheckFinited,
+    CheckMask,
+    CheckMaskd,
     FilterInstances,
     FilterInstancesd,
     InstanceCenters,
@@ -51,6 +55,8 @@ DICTIONARY = [
 ]
 NAMES = ["label", "filter", "box", "gaussian", "weights", "border"]
 PAIRS = [
+    (CheckFinite, CheckFinited),
+    (CheckMask, CheckMaskd),
     (LabelInstances, LabelInstancesd),
     (FilterInstances, FilterInstancesd),
     (InstanceCenters, InstanceCentersd),
@@ -194,8 +200,8 @@ def test_random_crops_survive_pickling_with_their_state(speckle):
 
 @pytest.mark.parametrize(("array", "dictionary"), PAIRS)
 def test_dictionary_version_misses_no_option(array, dictionary):
-    options = inspect.signature(array.__init__).parameters
-    of_dictionary = inspect.signature(dictionary.__init__).parameters
+    options = inspect.signature(array).parameters
+    of_dictionary = inspect.signature(dictionary).parameters
     own = {"keys", "allow_missing_keys", "output_keys", "image_key", "label_key"}
     assert [name for name in of_dictionary if name not in own] == list(options)
     assert all(of_dictionary[name].default == options[name].default for name in options)
