@@ -38,8 +38,9 @@ class RandCropByInstance(Randomizable, TraceableTransform, LazyTransform, MultiS
     Convention: as in ``RandCropByPosNegLabel``. Of a label with several channels the first is background and is left
     out; an instance of any other channel counts once. The centre moves inwards where a window would leave the image;
     nothing is padded. An axis with a window size of 0 or less is not cropped. A label without instances gives
-    background crops, one without background gives instance crops. Not invertible; lazy; the metadata get
-    ``patch_index`` and ``crop_center``.
+    background crops, one without background gives instance crops. A label of other values than 0 and 1 is refused:
+    ``LabelInstancesd(ignore_label=...)`` makes an instance map of it, MONAI's ``LabelToMaskd`` a mask. Not invertible;
+    lazy; the metadata get ``patch_index`` and ``crop_center``.
 
     Args:
         spatial_size: size of the window in voxels, one number or one a spatial axis.
