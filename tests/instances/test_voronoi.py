@@ -69,6 +69,21 @@ def test_a_flip_moves_ties():
         assert nearest_instance(label_instances(each)).flatten().tolist() == [1, 1, 1, 2, 2]
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_inference_mode(threads):
+    mask = torch.zeros(2, 2, 9, 8, dtype=torch.bool)
+    mask[:, 0, 1, 1] = mask[:, 0, 7, 5] = mask[1, 1, 4, 4] = True
+    expected = nearest_instance(label_instances(mask))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.inference_mode():
+            found = nearest_instances([label_instances(mask)] * 2)
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(cells, expected) for cells in found)
+
+
 def test_sides_are_kept_apart_and_blocks_without_instances_are_0():
     masks = torch.zeros(2, 2, 2, 5, 6, dtype=torch.bool)
     masks[0, 0, 0, 2, 2] = masks[1, 0, 0, 4, 4] = masks[1, 1, 1, 0, 0] = masks[1, 1, 1, 4, 5] = True
