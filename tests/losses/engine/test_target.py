@@ -36,9 +36,13 @@ def test_what_is_not_binary_is_refused(value, is_waited_for, monkeypatch):
     target[0, 0, 0, 0] = 1
     assert torch.equal(binary_mask(target).mask, target.bool())
     target[1, 2, 3, 4] = value
-    error, message = (ValueError, r"values in \{0, 1\}, but got torch.float32 values from") if is_waited_for else (
-        RuntimeError,
-        "Expected `target` to be binary",
+    error, message = (
+        (ValueError, r"values in \{0, 1\}, but got torch.float32 values from")
+        if is_waited_for
+        else (
+            RuntimeError,
+            "Expected `target` to be binary",
+        )
     )
     with pytest.raises(error, match=message):
         binary_mask(target)
@@ -76,7 +80,10 @@ def test_an_instance_map_keeps_its_ids(dtype):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (-1, r"an instance map \(0 background, ids above, ignore_index=-2\), but got torch.float32 values from -1 to 3"),
+        (
+            -1,
+            r"an instance map \(0 background, ids above, ignore_index=-2\), but got torch.float32 values from -1 to 3",
+        ),
         (torch.inf, "an instance map .*but got torch.float32 values from 0 to inf"),
         (torch.nan, "an instance map .*but got torch.float32 values from nan to nan"),
         (0.5, "an instance map of whole numbers, but got torch.float32 values from 0 to 3"),

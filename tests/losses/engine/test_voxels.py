@@ -141,8 +141,8 @@ def test_gradients_of_maps_and_of_what_is_made_of_them(form):
         mask = torch.zeros(voxels.p.shape, dtype=torch.bool)
         mask[1, 1] = True
         zeroed = voxels.zeroed(mask)
-        made = (voxels, voxels.at(position), zeroed.at(position))
-        return [part for each in made for part in (each.p, each.ce_on, each.ce_off)][:-2] + [zeroed.ce_off]
+        made = [part for each in (voxels, voxels.at(position)) for part in (each.p, each.ce_on, each.ce_off)]
+        return [*made, zeroed.at(position).p, zeroed.ce_off]
 
     assert torch.autograd.gradcheck(maps, x)
     assert not options.prepare(x, torch.zeros_like(x)).voxels.at_least(0.5).requires_grad
