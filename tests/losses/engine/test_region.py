@@ -54,7 +54,7 @@ def test_maps_of_ones_own_are_found_by_the_function():
     # 0.8^3 + 0.4^3 = 0.576, 0.8 + 0.4 = 1.2, 0.1^2 + 0.5^2 = 0.26
     expected = 0.576 + 10 * 1.2 + 100 * 0.26
     assert float(Cubes()(P, Y)) == pytest.approx(expected, abs=1e-5)
-    # one instance: its region is the two target voxels, and off it the touching prediction, 0.5 at the end does not touch
+    # one instance: its region is the two target voxels; the prediction of 0.5 at the end does not touch it
     loss = InstanceLoss(instance_loss=Cubes(), threshold=0.3, weights={"pixel": 0, "instance_pred": 0})
     assert float(loss(P, Y)) == pytest.approx(0.576 + 10 * 1.2, abs=1e-5)
 
