@@ -1,5 +1,13 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
 import torch
 from hypothesis import settings
 
@@ -9,3 +17,36 @@ torch.set_num_threads(1)
 # the first example pays for imports and caches, and machines differ
 settings.register_profile("monai_instance_loss", deadline=None)
 settings.load_profile("monai_instance_loss")
+
+
+@pytest.fixture(scope="session")
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], list[Any]]:
+    """Call `function(rank)` of a test file in two processes of a gloo group; give what each of them returns.
+
+    Results are what `torch.save` and a safe `torch.load` know: tensors, numbers, strings, lists and dictionaries.
+    """
+
+    def call(file: str, function: str, timeout: float = 150) -> list[Any]:
+        folder = tmp_path_factory.mktemp("gloo")
+        script = str(Path(__file__).with_name("distributed.py"))
+        # the same package in the children as here, installed or not
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-W", "ignore", script, file, function, str(rank), str(folder)],
+                stderr=subprocess.PIPE,
+                text=True,
+                env=environment,
+            )
+            for rank in range(2)
+        ]
+        try:
+            errors = [process.communicate(timeout=timeout)[1] for process in processes]
+        finally:
+            for process in processes:
+                process.kill()
+        for process, error in zip(processes, errors, strict=True):
+            assert process.returncode == 0, error
+        return [torch.load(folder / str(rank)) for rank in range(2)]
+
+    return call

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.losses import DiceCELoss
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from monai_instance_loss.data import dataset
 from monai_instance_loss.losses import InstanceLoss, InstanceLossTerms
 
 ROOT = Path(__file__).parents[1]
@@ -222,3 +224,105 @@ def test_a_case_without_t1_is_refused_by_name(bundle: Path, run: Any, tmp_path: 
         run("train", dataset_dir=str(tmp_path))
     assert isinstance(refused.value.__cause__, FileNotFoundError)
     assert "Utrecht/5/pre/T1.nii.gz" in str(refused.value.__cause__)
+
+
+def causes(error: BaseException | None) -> list[str]:
+    messages = []
+    while error is not None:
+        messages.append(str(error))
+        error = error.__cause__
+    return messages
+
+
+def with_voxel(bundle: Path, root: Path, site: str, name: str, value: float) -> Path:
+    """The bundle's data set with another value in the first voxel of one file."""
+    shutil.copytree(dataset_dir(bundle), root)
+    path = root / site / "0" / name
+    image = nib.load(path)
+    voxels = image.get_fdata(dtype=np.float32)
+    voxels[0, 0, 0] = value
+    nib.save(nib.Nifti1Image(voxels, image.affine), path)
+    return path
+
+
+def trained(folder: Path) -> dict[str, Any]:
+    return {"ckpt_dir": str(folder / "models"), "output_dir": str(folder / "output")}
+
+
+@pytest.mark.parametrize("mistyped", [{"dataset_dir": "WHM"}, {"dataset_dir": "empty", "make_data": "false"}])
+def test_a_mistyped_folder_is_refused_and_not_filled(bundle: Path, run: Any, tmp_path: Path, mistyped: Any) -> None:
+    (tmp_path / "empty").mkdir()
+    folder = tmp_path / mistyped["dataset_dir"]
+    with pytest.raises(RuntimeError) as refused:
+        run("train", **trained(tmp_path), **mistyped | {"dataset_dir": str(folder)})
+    assert f"Expected `dataset_dir` to hold cases, but got {folder}, which" in "".join(causes(refused.value))
+    assert not list(tmp_path.rglob("*.nii.gz"))
+    assert not list(tmp_path.rglob("model.pt"))
+
+
+def test_data_are_made_where_somebody_asks_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Path] = []
+    monkeypatch.setattr(dataset, "write_wmh_dataset", lambda folder, **options: made.append(folder))
+    default = parsed("train", bundle_root=str(tmp_path)).get_parsed_content("dataset_dir")
+    # "true" is what the command line gives
+    for override in ({"bundle_root": str(tmp_path)}, {"dataset_dir": str(tmp_path / "mine"), "make_data": "true"}):
+        parsed("train", **override).get_parsed_content("cases")
+    assert made == [Path(default), tmp_path / "mine"]
+
+
+@pytest.mark.parametrize("site", ["Utrecht", "GE3T"])
+def test_an_image_that_is_not_finite_is_named_before_training(
+    bundle: Path, run: Any, tmp_path: Path, site: str
+) -> None:
+    path = with_voxel(bundle, tmp_path / "data", site, "pre/FLAIR.nii.gz", np.nan)
+    with pytest.raises(RuntimeError) as refused:
+        run("train", dataset_dir=str(tmp_path / "data"), **trained(tmp_path))
+    assert f"({path}) to be finite, but got NaN or infinity in 1 of" in causes(refused.value)[-1]
+    assert not list(tmp_path.rglob("model.pt"))
+    with pytest.raises(RuntimeError) as refused:
+        run("inference", dataset_dir=str(tmp_path / "data"), output_dir=str(tmp_path / "out"))
+    assert f"({path}) to be finite" in causes(refused.value)[-1]
+
+
+@pytest.mark.parametrize(("site", "label"), [("Utrecht", 3), ("GE3T", -1)])
+def test_an_unknown_label_is_named_before_training(
+    bundle: Path, run: Any, tmp_path: Path, site: str, label: int
+) -> None:
+    # one of the two sites is for training, the other for validation
+    path = with_voxel(bundle, tmp_path / "data", site, "wmh.nii.gz", label)
+    with pytest.raises(RuntimeError) as refused:
+        run("train", dataset_dir=str(tmp_path / "data"), **trained(tmp_path))
+    listed = ", ".join(map(str, sorted({0, 1, label} | {int(x) for x in np.unique(nib.load(path).dataobj)})))
+    message = f"Expected `mask` ({path}) to hold no labels but 0, 1 and the ignore_label 2, but got {listed}."
+    assert causes(refused.value)[-1] == message
+
+
+def test_a_loss_that_is_no_number_ends_with_an_error(run: Any, tmp_path: Path) -> None:
+    # the first step makes the weights huge; the second epoch comes before the first validation
+    with pytest.raises(RuntimeError) as refused:
+        run("train", learning_rate=1e30, epochs=2, **trained(tmp_path))
+    assert causes(refused.value)[-1].startswith("Expected the loss to be finite, but got nan in epoch 2, iteration 2")
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_a_net_that_is_not_finite_is_neither_saved_nor_evaluated(bundle: Path, run: Any, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError) as refused:
+        run("train", learning_rate=math.inf, **trained(tmp_path))
+    assert f"weights to save as {tmp_path}/models/model.pt to be finite" in causes(refused.value)[-1]
+    assert not list(tmp_path.rglob("*.pt"))
+    weights = torch.load(bundle / "models" / "model.pt", weights_only=True)
+    torch.save({name: value * torch.nan for name, value in weights.items()}, tmp_path / "bad.pt")
+    for names, where in ((["train", "evaluate"], {"eval_dir": str(tmp_path / "a")}), (["inference"], {})):
+        with pytest.raises(RuntimeError) as refused:
+            run(*names, ckpt_path=str(tmp_path / "bad.pt"), dataset_dir=str(dataset_dir(bundle)), **where)
+        assert f"Expected the weights in {tmp_path}/bad.pt to be finite" in causes(refused.value)[-1]
+    assert not list(tmp_path.rglob("*.nii.gz"))
+
+
+def test_a_second_training_keeps_the_model_of_the_first(bundle: Path, run: Any, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    shutil.copy(bundle / "models" / "model.pt", tmp_path / "models")
+    run("train", **trained(tmp_path), seed=1)
+    kept = tmp_path / "models" / "model_earlier_1.pt"
+    assert kept.read_bytes() == (bundle / "models" / "model.pt").read_bytes()
+    assert (tmp_path / "models" / "model.pt").read_bytes() != kept.read_bytes()

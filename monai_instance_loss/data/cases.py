@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import zlib
 from itertools import product
 from pathlib import Path
@@ -13,6 +12,8 @@ import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
+
+from monai_instance_loss._folders import natural_key, walk_files
 
 __all__ = ["WMH_NAME", "find_wmh_cases"]
 
@@ -26,7 +27,8 @@ def find_wmh_cases(root: str | os.PathLike[str], *, labelled: bool = True) -> li
     """Find the cases of a data set in the layout of the WMH Segmentation Challenge.
 
     Source: layout of https://wmh.isi.uu.nl. A case is a folder at any depth, such as ``Utrecht/0`` or
-    ``Amsterdam/GE3T/100``, with ``wmh.nii.gz`` next to a folder ``pre``. Only headers are read.
+    ``Amsterdam/GE3T/100``, with ``wmh.nii.gz`` next to a folder ``pre``. Linked folders are followed. Only headers are
+    read.
 
     Args:
         root: folder of the data set.
@@ -37,8 +39,11 @@ def find_wmh_cases(root: str | os.PathLike[str], *, labelled: bool = True) -> li
         natural order: ``Utrecht/2`` before ``Utrecht/10``.
 
     Raises:
-        FileNotFoundError: when ``root`` is missing, holds no case, or a case lacks its FLAIR or T1.
-        ValueError: when a file is no readable NIfTI volume, or the grids of one case differ.
+        FileNotFoundError: when ``root`` is missing, holds no case or a link that leads nowhere, or a case lacks its
+            FLAIR or T1.
+        OSError: when a folder cannot be read.
+        ValueError: when a file is no readable NIfTI volume, the grids of one case differ, or links lead to one case
+            twice.
 
     Example:
         >>> import tempfile
@@ -50,21 +55,29 @@ def find_wmh_cases(root: str | os.PathLike[str], *, labelled: bool = True) -> li
     folder = Path(root)
     if not folder.is_dir():
         raise FileNotFoundError(f"Expected `root` to be an existing folder, but got {folder}.")
+    files = walk_files(folder)
+    dead = next((path for path in files if path.is_symlink() and not path.exists()), None)
+    if dead is not None:
+        raise FileNotFoundError(f"Expected every link in {folder} to lead somewhere, but got {dead}, which does not.")
     if labelled:
-        found = [path.parent for path in folder.rglob(WMH_NAME) if (path.parent / "pre").is_dir()]
+        found = [path.parent for path in files if path.name == WMH_NAME and (path.parent / "pre").is_dir()]
         wanted = f"`<case>/{WMH_NAME}` next to a folder `pre`"
     else:
-        found = [path.parent.parent for path in folder.rglob("FLAIR.nii.gz") if path.parent.name == "pre"]
+        found = [path.parent.parent for path in files if path.name == "FLAIR.nii.gz" and path.parent.name == "pre"]
         wanted = "`<case>/pre/FLAIR.nii.gz`"
     if not found:
         raise FileNotFoundError(f"Expected `root` to hold cases ({wanted}), but got none in {folder}.")
+    _check_found_once(found)
     cases = [_read_case(folder, path, labelled) for path in found]
     return sorted(cases, key=lambda case: natural_key(case["case"]))
 
 
-def natural_key(name: str) -> list[tuple[int, str]]:
-    parts = re.split(r"(\d+)", name)
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+def _check_found_once(found: list[Path]) -> None:
+    """Refuse a case with two names, of which a split could put one into training and one into validation."""
+    first: dict[Path, Path] = {}
+    for path in found:
+        if (other := first.setdefault(path.resolve(), path)) is not path:
+            raise ValueError(f"Expected each case once, but got {other} and {path}, which are one folder by links.")
 
 
 def _read_case(root: Path, case: Path, labelled: bool) -> dict[str, str]:

@@ -11,6 +11,9 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from monai_instance_loss._folders import walk_files
+from monai_instance_loss._whole_file import whole_file
+
 from ._checks import check_count, check_spacing_mm
 from ._optional import import_extra
 from .cases import WMH_NAME, find_wmh_cases
@@ -98,7 +101,8 @@ def _check_unused(folder: Path) -> None:
             f"Expected `root` to hold no cases, but got {folder}, which holds an unfinished data set: "
             "delete the folder and run again, or wait for the process that is writing it."
         )
-    found = next(folder.rglob(WMH_NAME), None)
+    files = walk_files(folder) if folder.exists() else []
+    found = next((path for path in files if path.name == WMH_NAME), None)
     if found is not None:
         raise FileExistsError(f"Expected `root` to hold no cases, but got {folder}, which holds {found}.")
 
@@ -122,9 +126,5 @@ def _write_volume(path: Path, voxels: NDArray[np.generic], affine: NDArray[np.fl
     image.header.set_xyzt_units("mm")
     image.set_qform(affine, code="scanner")
     image.set_sform(affine, code="scanner")
-    temporary = path.with_name(f".writing-{path.name}")
-    try:
+    with whole_file(path) as temporary:
         nib.save(image, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
-"""Ignite handlers: the metrics for MONAI's engines, the curves of the loss terms, a figure, a table of lesions."""
+"""Ignite handlers: metrics for MONAI's engines, safe checkpoints, curves of the loss terms, a figure, a table."""
 
+from monai_instance_loss.handlers.checkpoint import SafeCheckpointLoader, SafeCheckpointSaver
 from monai_instance_loss.handlers.figure import LesionFigureHandler
 from monai_instance_loss.handlers.lesion_table import LesionTableSaver
 from monai_instance_loss.handlers.loss_terms import LossTermsHandler
@@ -15,6 +16,7 @@ from monai_instance_loss.handlers.metrics import (
     PanopticQuality,
     WMHChallenge,
 )
+from monai_instance_loss.handlers.terminate import TerminateOnNan
 
 __all__ = [
     "ComponentScore",
@@ -29,5 +31,8 @@ __all__ = [
     "LossTermsHandler",
     "MissedInstances",
     "PanopticQuality",
+    "SafeCheckpointLoader",
+    "SafeCheckpointSaver",
+    "TerminateOnNan",
     "WMHChallenge",
 ]

@@ -110,8 +110,8 @@ class InstanceConfusionMatrix(_MetricHandler, metric=metrics.InstanceConfusionMa
 class InstanceF1(_MetricHandler, metric=metrics.InstanceF1Metric):
     """Handler of :py:class:`monai_instance_loss.metrics.InstanceF1Metric`, in [0, 1], which explains the options.
 
-    Source: ours, in the manner of ``monai.handlers.MeanDice``. ``output_transform`` and ``save_details``: see
-    ``InstanceConfusionMatrix``.
+    Source: ours. ``output_transform`` gives ``(y_pred, y)`` from ``engine.state.output``; ``save_details`` keeps the
+    scores of each sample and channel in ``engine.state.metric_details``.
 
     Example:
         >>> engine = Engine(lambda engine, batch: batch)
@@ -124,8 +124,10 @@ class InstanceF1(_MetricHandler, metric=metrics.InstanceF1Metric):
 class MissedInstances(_MetricHandler, metric=metrics.MissedInstancesMetric):
     """Handler of :py:class:`monai_instance_loss.metrics.MissedInstancesMetric`, which explains the options.
 
-    As a key metric it needs a ``metric_cmp_fn`` that takes the smaller value for the better. Source,
-    ``output_transform`` and ``save_details``: see ``InstanceConfusionMatrix``.
+    As a key metric it needs a ``metric_cmp_fn`` that takes the smaller value for the better.
+
+    Source: ours. ``output_transform`` gives ``(y_pred, y)`` from ``engine.state.output``; ``save_details`` keeps the
+    scores of each sample and channel in ``engine.state.metric_details``.
 
     Example:
         >>> engine = Engine(lambda engine, batch: batch)
@@ -138,8 +140,10 @@ class MissedInstances(_MetricHandler, metric=metrics.MissedInstancesMetric):
 class FalseInstances(_MetricHandler, metric=metrics.FalseInstancesMetric):
     """Handler of :py:class:`monai_instance_loss.metrics.FalseInstancesMetric`, which explains the options.
 
-    As a key metric it needs a ``metric_cmp_fn`` that takes the smaller value for the better. Source,
-    ``output_transform`` and ``save_details``: see ``InstanceConfusionMatrix``.
+    As a key metric it needs a ``metric_cmp_fn`` that takes the smaller value for the better.
+
+    Source: ours. ``output_transform`` gives ``(y_pred, y)`` from ``engine.state.output``; ``save_details`` keeps the
+    scores of each sample and channel in ``engine.state.metric_details``.
 
     Example:
         >>> engine = Engine(lambda engine, batch: batch)
@@ -152,7 +156,8 @@ class FalseInstances(_MetricHandler, metric=metrics.FalseInstancesMetric):
 class InstanceDice(_MetricHandler, metric=metrics.InstanceDiceMetric):
     """Handler of :py:class:`monai_instance_loss.metrics.InstanceDiceMetric`, in [0, 1], which explains the options.
 
-    Source, ``output_transform`` and ``save_details``: see ``InstanceConfusionMatrix``.
+    Source: ours. ``output_transform`` gives ``(y_pred, y)`` from ``engine.state.output``; ``save_details`` keeps the
+    scores of each sample and channel in ``engine.state.metric_details``.
 
     Example:
         >>> engine = Engine(lambda engine, batch: batch)
@@ -165,7 +170,8 @@ class InstanceDice(_MetricHandler, metric=metrics.InstanceDiceMetric):
 class InstanceIoU(_MetricHandler, metric=metrics.InstanceIoUMetric):
     """Handler of :py:class:`monai_instance_loss.metrics.InstanceIoUMetric`, in [0, 1], which explains the options.
 
-    Source, ``output_transform`` and ``save_details``: see ``InstanceConfusionMatrix``.
+    Source: ours. ``output_transform`` gives ``(y_pred, y)`` from ``engine.state.output``; ``save_details`` keeps the
+    scores of each sample and channel in ``engine.state.metric_details``.
 
     Example:
         >>> engine = Engine(lambda engine, batch: batch)
@@ -178,7 +184,10 @@ class InstanceIoU(_MetricHandler, metric=metrics.InstanceIoUMetric):
 class PanopticQuality(_MetricHandler, metric=metrics.PanopticQualityMetric):
     """Handler of :py:class:`monai_instance_loss.metrics.PanopticQualityMetric`, in [0, 1], which explains the options.
 
-    Source, several names, ``output_transform`` and ``save_details``: see ``InstanceConfusionMatrix``.
+    Given several names, it puts ``<name>_<score>`` for each into ``engine.state.metrics``.
+
+    Source: ours. ``output_transform`` gives ``(y_pred, y)`` from ``engine.state.output``; ``save_details`` keeps the
+    scores of each sample and channel in ``engine.state.metric_details``.
 
     Example:
         >>> engine = Engine(lambda engine, batch: batch)
@@ -191,7 +200,8 @@ class PanopticQuality(_MetricHandler, metric=metrics.PanopticQualityMetric):
 class ComponentScore(_MetricHandler, metric=metrics.ComponentMetric):
     """Handler of :py:class:`monai_instance_loss.metrics.ComponentMetric`, which explains the options.
 
-    Source, ``output_transform`` and ``save_details``: see ``InstanceConfusionMatrix``.
+    Source: ours. ``output_transform`` gives ``(y_pred, y)`` from ``engine.state.output``; ``save_details`` keeps the
+    scores of each sample and channel in ``engine.state.metric_details``.
 
     Example:
         >>> from monai.metrics import DiceMetric
@@ -205,8 +215,8 @@ class ComponentScore(_MetricHandler, metric=metrics.ComponentMetric):
 class InstanceFROC(_MetricHandler, metric=metrics.InstanceFROC):
     """Handler of :py:class:`monai_instance_loss.metrics.InstanceFROC`, in [0, 1], which explains the options.
 
-    ``output_transform`` gives probabilities, not masks. Source, ``output_transform`` and ``save_details``: see
-    ``InstanceConfusionMatrix``; details are one score a channel, since a curve has no cases.
+    Source: ours. ``output_transform`` gives ``(probabilities, y)`` from ``engine.state.output``; ``save_details`` keeps
+    one score a channel in ``engine.state.metric_details``, since a curve has no cases.
 
     Example:
         >>> engine = Engine(lambda engine, batch: batch)
@@ -219,8 +229,10 @@ class InstanceFROC(_MetricHandler, metric=metrics.InstanceFROC):
 class WMHChallenge(_MetricHandler, metric=metrics.WMHChallengeMetric):
     """Handler of :py:class:`monai_instance_loss.metrics.WMHChallengeMetric`, which explains the options.
 
-    It puts ``<name>_dsc``, ``_h95``, ``_avd``, ``_recall`` and ``_f1`` into ``engine.state.metrics``. Source,
-    ``output_transform`` and ``save_details``: see ``InstanceConfusionMatrix``.
+    It puts ``<name>_dsc``, ``_h95``, ``_avd``, ``_recall`` and ``_f1`` into ``engine.state.metrics``.
+
+    Source: ours. ``output_transform`` gives ``(y_pred, y)`` from ``engine.state.output``; ``save_details`` keeps the
+    scores of each sample and channel in ``engine.state.metric_details``.
 
     Example:
         >>> engine = Engine(lambda engine, batch: batch)

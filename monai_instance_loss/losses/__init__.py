@@ -1,6 +1,7 @@
 """Instance-level losses for MONAI: they count lesions where pixel losses count voxels."""
 
-from monai_instance_loss.losses.blob_cc import BiCCLoss, BlobLoss, CCLoss, PixelInstanceTerms
+from monai_instance_loss.losses.blob import BlobLoss, PixelInstanceTerms, PixelInstanceWeights
+from monai_instance_loss.losses.cc import BiCCLoss, CCLoss
 from monai_instance_loss.losses.deep_supervision import DeepSupervisionLoss
 from monai_instance_loss.losses.engine.region import ImageLoss, RegionLoss, RegionSums
 from monai_instance_loss.losses.ici import ICILoss, ICILossTerms, InstanceCenterLoss, InstanceCenterLossTerms
@@ -23,6 +24,7 @@ __all__ = [
     "InstanceLossTerms",
     "InstanceLossWeights",
     "PixelInstanceTerms",
+    "PixelInstanceWeights",
     "RegionLoss",
     "RegionSums",
     "SoftInstanceF1Loss",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from monai.losses import DeepSupervisionLoss as _DeepSupervisionLoss
 
 __all__ = ["DeepSupervisionLoss"]
@@ -19,8 +21,23 @@ class DeepSupervisionLoss(_DeepSupervisionLoss):
     a network that halves the rows and columns of thick slices only changes the shape of a voxel. Here a level of 1/2
     the size has voxels of twice the size, for the loss and for every loss inside it.
 
-    Shapes: input is a list of (B, C, *spatial), the full resolution first, or one such tensor; target as for the loss.
-    Arguments, differentiability and errors as in MONAI's.
+    Shapes: input is a list of (B, C, *spatial), the full resolution first; or one tensor (B, levels, C, *spatial), as
+    ``DynUNet`` stacks them; or one level (B, C, *spatial), as networks give when they are not training. Any float type,
+    computed in float32. Target as for the loss. Differentiable in ``input``.
+
+    Args:
+        loss: the loss of a level.
+        weight_mode: weights of the levels: ``"exp"``, 1, 1/2, 1/4, ... down to 1/16; ``"same"``, all 1; ``"two"``, 1
+            and then 1/2.
+        weights: one weight a level, instead of ``weight_mode``.
+
+    Attributes:
+        last_terms: of a loss that has them, the terms of the last call by name, detached, summed over the levels with
+            their weights; None before the first call.
+
+    Raises:
+        ValueError: ``input`` is None; what the loss raises.
+        AttributeError: on ``terms``, where the loss has none.
 
     Example:
         >>> from monai_instance_loss.losses import CCLoss
@@ -34,11 +51,37 @@ class DeepSupervisionLoss(_DeepSupervisionLoss):
         True
     """
 
+    last_terms: dict[str, torch.Tensor] | None
+
+    def __init__(self, loss: torch.nn.Module, weight_mode: str = "exp", weights: Sequence[float] | None = None) -> None:
+        super().__init__(loss, weight_mode, None if weights is None else list(weights))
+        self.last_terms = None
+
+    def forward(self, input: torch.Tensor | Sequence[torch.Tensor] | None, target: torch.Tensor) -> torch.Tensor:
+        """The weighted sum over the levels."""
+        values: list[torch.Tensor] = []
+        terms: dict[str, torch.Tensor] = {}
+        for weight, level in self._levels(input, target):
+            loss, part = self._fitted(level, target)
+            values.append(weight * loss(level, part))
+            for name, term in (getattr(loss, "last_terms", None) or {}).items():
+                terms[name] = weight * term + terms.get(name, 0)
+        self.last_terms = terms or None
+        return torch.stack(values).sum()
+
+    def terms(self, input: torch.Tensor | Sequence[torch.Tensor], target: torch.Tensor) -> Any:
+        """All terms of the loss, summed over the levels with their weights: its NamedTuple, scalars with graph."""
+        found = []
+        for weight, level in self._levels(input, target):
+            loss, part = self._fitted(level, target)
+            found.append([weight * value for value in loss.terms(level, part)])
+        terms_type: Any = self.loss.terms_type
+        return terms_type(*map(sum, zip(*found, strict=True)))
+
     def get_loss(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """The loss of one level."""
-        level = _DeepSupervisionLoss(self.at_size(input.shape[2:], target.shape[2:]))
-        level.interp_mode = self.interp_mode
-        value: torch.Tensor = level.get_loss(input, target)
+        loss, part = self._fitted(input, target)
+        value: torch.Tensor = loss(input, part)
         return value
 
     def at_size(self, size: Sequence[int], full_size: Sequence[int]) -> torch.nn.Module:
@@ -47,6 +90,26 @@ class DeepSupervisionLoss(_DeepSupervisionLoss):
         if tuple(size) == tuple(full_size):
             return loss
         return _rescaled(loss, [full / part for part, full in zip(size, full_size, strict=True)])
+
+    def _levels(
+        self, input: torch.Tensor | Sequence[torch.Tensor] | None, target: torch.Tensor
+    ) -> list[tuple[float, torch.Tensor]]:
+        """The levels with their weights, in float32; one level alone weighs 1."""
+        if input is None:
+            raise ValueError("Expected `input` to be a tensor or a list of them, but got None.")
+        if isinstance(input, torch.Tensor):
+            levels = list(input.unbind(1)) if input.ndim == target.ndim + 1 else [input]
+        else:
+            levels = list(input)
+        weights = self.get_weights(len(levels)) if len(levels) > 1 else [1.0]
+        return [(weight, level.float()) for weight, level in zip(weights, levels, strict=True)]
+
+    def _fitted(self, level: torch.Tensor, target: torch.Tensor) -> tuple[Any, torch.Tensor]:
+        """The loss and the target for a level."""
+        size, full_size = level.shape[2:], target.shape[2:]
+        if size != full_size:
+            target = F.interpolate(target, size=size, mode=self.interp_mode)
+        return self.at_size(size, full_size), target
 
 
 def _rescaled(loss: torch.nn.Module, factors: Sequence[float]) -> torch.nn.Module:

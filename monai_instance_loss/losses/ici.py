@@ -39,8 +39,19 @@ class ICILossTerms(NamedTuple):
 class InstanceCenterLoss(InstanceLoss):
     """Instance loss without the proximity term, 0 or more; pixel, both instance terms and center weigh 1.
 
-    Source: Rachmadi, Byra, Skibbe, Comput. Biol. Med. 174 (2024) 108414. Arguments, shapes, differentiability and
-    errors as in ``InstanceLoss``.
+    Source: Rachmadi, Byra, Skibbe, Comput. Biol. Med. 174 (2024) 108414. The arguments are those of ``InstanceLoss``
+    but for ``proximity`` and ``box_distance``.
+
+    Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, half precision is computed in float32; target the
+    same shape, binary, or (B, 1, *spatial) labels with ``to_onehot_y``, or an instance map with
+    ``target_is_instances``. The result is a scalar. Differentiable in ``input``; components, regions, boxes and
+    presence weights are held fixed.
+
+    Raises:
+        TypeError: an argument that should be callable, a tensor or a mapping is not.
+        ValueError: an unknown option or weight, a negative weight, a threshold outside (0, 1); on call: shapes or class
+            counts that do not fit, a target that is not binary (or class labels, or whole numbers), probabilities
+            outside [0, 1], a pixel loss that does not return one number.
 
     Example:
         >>> target = torch.zeros(1, 1, 8, 8)
@@ -88,7 +99,18 @@ class ICILoss(InstanceCenterLoss):
 
     Source: Rachmadi, Poon, Skibbe, MIDL 2023, arXiv 2304.06229; the weights are its best. It also reports a pixel-wise
     false discovery rate, which as a term is 1 - TP / (TP + FP) on the probabilities, 0 for a sample without predicted
-    instance. Arguments, shapes, differentiability and errors as in ``InstanceLoss``.
+    instance. The arguments are those of ``InstanceLoss`` but for ``proximity`` and ``box_distance``.
+
+    Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, half precision is computed in float32; target the
+    same shape, binary, or (B, 1, *spatial) labels with ``to_onehot_y``, or an instance map with
+    ``target_is_instances``. The result is a scalar. Differentiable in ``input``; components, regions, boxes and
+    presence weights are held fixed.
+
+    Raises:
+        TypeError: an argument that should be callable, a tensor or a mapping is not.
+        ValueError: an unknown option or weight, a negative weight, a threshold outside (0, 1); on call: shapes or class
+            counts that do not fit, a target that is not binary (or class labels, or whole numbers), probabilities
+            outside [0, 1], a pixel loss that does not return one number.
 
     Example:
         >>> target = torch.zeros(1, 1, 8, 8)

@@ -55,8 +55,8 @@ class InstanceLoss(OverlapLoss):
 
     Source: Rachmadi, Byra, Skibbe, *A new family of instance-level loss functions ...*, Comput. Biol. Med. 174 (2024)
     108414; it grew from ICI (Rachmadi, Poon, Skibbe, MIDL 2023, arXiv 2304.06229). On binary predictions each term
-    equals the published one; on soft predictions each term has a true gradient, which the published code does not:
-    steps are replaced by presence (``instances.presence``).
+    equals the published one. On soft predictions each term has a gradient, which the published code does not: steps are
+    replaced by presence (``instances.presence``).
 
     Terms, for true instances (components of the target) and predicted ones (components of p >= ``threshold``):
 
@@ -65,11 +65,16 @@ class InstanceLoss(OverlapLoss):
     - ``instance_pred``: criterion on each predicted instance against the true ones that it touches.
     - ``center``: criterion on maps of equal boxes around the centres of mass.
     - ``false``, ``missed``: predicted instances that touch no true one, true ones that are not predicted.
-    - ``proximity``: instance scores weighted by the distance to the nearest box of the other side.
+    - ``proximity``: instance scores weighted by the distance to the nearest box of the other side. As published it is
+      the square of a difference of two sums over instances, and grows with the square of their number: about 2e6 at
+      4,800 lesions. ``proximity="mean"`` stays below 2.
 
     A sample without true (predicted) instances counts for ``instance`` (``instance_pred``) as one instance, with the
     criterion on the whole sample. Classes are treated one-vs-rest and averaged over those present, that is with an
-    instance in the target or the prediction of the batch. A weight of 0 saves the term's time.
+    instance in the target or the prediction of the batch. A weight of 0 saves the term's time. A network output of
+    three and more exclusive classes starts at p = 1 / C everywhere: below C = 10 that is above the default threshold,
+    and each class begins as one component that covers the volume, as a sigmoid does; from C = 10 on nothing is
+    predicted until a class stands out. Both pass in the first steps.
 
     Defaults: pixel, instance and instance_pred weigh 1 and the rest 0, at a threshold of 0.1. The reference side alone
     trains to many false components, since nothing in it speaks of components that touch no lesion; the prediction side
@@ -80,8 +85,13 @@ class InstanceLoss(OverlapLoss):
     shape of the batch alone: it can sit in a CUDA graph.
 
     Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, half precision is computed in float32; target as in
-    ``monai.losses.DiceLoss``. The result is a scalar. Differentiable in ``input``; components, regions, boxes and
-    presence weights are held fixed.
+    ``monai.losses.DiceLoss``. Input of one dimension more than the target is (B, levels, C, *spatial), as ``DynUNet``
+    stacks it: its levels are weighted as ``DeepSupervisionLoss`` does. The result is a scalar.
+
+    Differentiable in ``input``; components, regions, boxes and presence weights are held fixed. Where presence comes in
+    (``instance_pred`` on false components, ``center``, ``false``, ``missed``) the gradient is therefore a chosen
+    direction and not the derivative of the value: that derivative would push down the faint rim of a lesion that is
+    found. After a call ``last_terms`` holds the terms that it computed, detached, by name.
 
     Args:
         include_background: as in MONAI's ``DiceLoss``: False leaves channel 0 out (of the instance terms and of the
@@ -98,13 +108,16 @@ class InstanceLoss(OverlapLoss):
             of shape (1, 1, *spatial). Default: Dice. A ``RegionLoss``, or a MONAI or torch loss that ``as_criterion``
             can turn into one, scores all instances in one pass; any other callable is called once an instance on a
             whole volume, which is slow, and on a false component gets an empty target instead of being replaced by
-            presence.
+            presence. MONAI's and torch's losses on logits get the logit of the class; the published code feeds them
+            probabilities, which ``monai_instance_loss.reference`` does.
         center_loss: the criterion of ``center``; likewise.
         weights: term name to weight, 0 or more; terms not named keep their default.
         threshold: predicted instances are components of p >= ``threshold``; in (0, 1).
         connectivity: as in ``label_instances``; None is full.
         center_radius: half-width of the center boxes in voxels along the longest axis.
-        min_instance_size: instances of this many voxels or fewer are not scored, on both sides; they still touch.
+        min_instance_size: instances of this many voxels or fewer are not scored and not counted, on both sides; they
+            still touch. In the published code, and in ``monai_instance_loss.reference``, they are counted, and small
+            predictions neither detect nor join a region.
         exclude_other_tp: a true instance's region takes from touching predictions only voxels outside the target.
         count_as_rate: ``false`` and ``missed`` in [0, 1] instead of numbers of instances.
         instance_reduction: ``"mean"`` or ``"sum"`` over the instances of a sample, with ``average_over="sample"``.

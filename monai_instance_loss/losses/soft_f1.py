@@ -40,7 +40,8 @@ class SoftInstanceF1Loss(OverlapLoss):
         sigmoid: ``input`` are logits of independent channels.
         softmax: ``input`` are logits of exclusive classes.
         other_act: an activation that gives probabilities.
-        pixel_loss: as in ``InstanceLoss``.
+        pixel_loss: any MONAI or torch loss; gets ``input`` and ``target`` untouched and so carries its own activation.
+            Default: Dice + cross-entropy for ``sigmoid`` and ``softmax``, Dice otherwise.
         weights: term name to weight, 0 or more; default pixel 0, instance 1.
         threshold: predicted instances are components of p >= ``threshold``; in (0, 1).
         connectivity: as in ``label_instances``; None is full.
@@ -50,7 +51,10 @@ class SoftInstanceF1Loss(OverlapLoss):
         reduction: ``"mean"`` or ``"sum"`` over the samples.
 
     Raises:
-        TypeError, ValueError: as in ``InstanceLoss``.
+        TypeError: an argument that should be callable, a tensor or a mapping is not.
+        ValueError: an unknown option or weight, a negative weight, a threshold outside (0, 1); on call: shapes or class
+            counts that do not fit, a target that is not binary (or class labels, or whole numbers), probabilities
+            outside [0, 1], a pixel loss that does not return one number.
 
     Example:
         >>> target = torch.zeros(1, 1, 8, 8)

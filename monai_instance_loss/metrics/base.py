@@ -1,10 +1,9 @@
-"""The bases of the metrics on instances: buffer sums and counts of each sample, divide only when aggregating."""
+"""The base of the metrics on instances: buffer sums and counts of each sample, divide only when aggregating."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from monai.utils import MetricReduction
@@ -13,13 +12,13 @@ from monai_instance_loss.instances import Instances, instances_from_map, label_i
 from monai_instance_loss.instances.spacing import checked_spacing
 from monai_instance_loss.metrics.buffer import BufferedMetric
 from monai_instance_loss.metrics.inputs import prepare_instance_maps, prepare_masks
-from monai_instance_loss.metrics.matching import InstanceCounts, Matching, count_pairs, match_instances
+from monai_instance_loss.metrics.matching import Matching, match_instances
 from monai_instance_loss.metrics.overlaps import OverlapTable
 from monai_instance_loss.metrics.reduction import check_reduction, reduce_scores
 from monai_instance_loss.metrics.spacing import sample_spacing
 from monai_instance_loss.metrics.strata import Groups, checked_edges, group_instances
 
-__all__ = ["InstanceCountMetric", "InstanceMetric"]
+__all__ = ["InstanceMetric"]
 
 Reduced = torch.Tensor | tuple[torch.Tensor, torch.Tensor]
 
@@ -145,7 +144,7 @@ class InstanceMetric(BufferedMetric):
         results: list[Reduced] = [pair if self.get_not_nans else pair[0] for pair in reduced]
         return results[0] if isinstance(self.metric_name, str) else results
 
-    def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
+    def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
         prepare = prepare_instance_maps if self.is_instances else prepare_masks
         masks = prepare(y_pred, y, self.include_background, self.ignore_index)
         spacing = None
@@ -167,46 +166,3 @@ class InstanceMetric(BufferedMetric):
         none = label_instances(torch.zeros(0, 0, 1, 1))
         groups = group_instances(none, none.sample, self.volume_edges_mm3, torch.ones(0, 2))
         return self.tally(match_instances(none, none), groups, groups)
-
-
-class InstanceCountMetric(InstanceMetric):
-    """A score of detected, missed, matched and false instances by touch; a subclass says which in ``score``.
-
-    Source: ours; the counts are those of the WMH Segmentation Challenge, see ``match_by_touch``.
-
-    It buffers int64 counts (B, C, 4) in the order of ``InstanceCounts``. Arguments, shapes, reductions and errors: see
-    ``InstanceMetric``.
-
-    Example:
-        >>> import torch
-        >>> class Detected(InstanceCountMetric):
-        ...     def score(self, counts):
-        ...         return counts.detected.float()
-        >>> metric = Detected(reduction="sum")
-        >>> metric(torch.ones(1, 1, 2, 2), torch.eye(2)[None, None])
-        tensor([[[1, 0, 1, 0]]])
-        >>> metric.aggregate()
-        tensor(1.)
-    """
-
-    def __init__(
-        self,
-        include_background: bool = True,
-        reduction: MetricReduction | str = MetricReduction.MEAN,
-        get_not_nans: bool = False,
-        connectivity: int | None = None,
-        ignore_index: int | None = None,
-    ) -> None:
-        super().__init__(include_background, reduction, get_not_nans, connectivity, ignore_index)
-
-    @abstractmethod
-    def score(self, counts: InstanceCounts) -> torch.Tensor:
-        """Turn counts, all of one shape, into float scores of that shape, NaN where there is nothing to score."""
-
-    def tally(self, pairs: OverlapTable, true: Groups, pred: Groups) -> torch.Tensor:
-        """Counts in the order of ``InstanceCounts``, int64 (B, C, 4) or (B, C, bins, 4)."""
-        return torch.stack(count_pairs(pairs, true, pred), -1)
-
-    def scores(self, tally: torch.Tensor) -> list[torch.Tensor]:
-        """The one score of counts."""
-        return [self.score(InstanceCounts(*tally.unbind(-1)))]

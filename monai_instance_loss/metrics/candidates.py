@@ -35,13 +35,18 @@ def match_candidates(
 ) -> CandidateMatch:
     """Score candidates by their largest probability, in [0, 1], and tell which true instances they find.
 
-    Source: see ``InstanceFROC``. Differentiable: nothing.
+    Source: the detection rule of LUNA16 (Setio et al. 2017, doi:10.1016/j.media.2017.06.015), by touch. Differentiable:
+    nothing.
 
     Args:
         probability: float (B, C, *spatial), in [0, 1].
         candidates: bool of the same shape, whose connected components are the candidates.
         y: bool of the same shape, the ground truth.
-        connectivity: as in ``label_instances``.
+        connectivity: largest number of orthogonal steps between neighbouring voxels of an instance, 1..number of
+            spatial dimensions; ``None`` is full connectivity (8 or 26 neighbours).
+
+    Raises:
+        ValueError: the shapes differ or are not 4D or 5D, or ``connectivity`` is out of range.
 
     Example:
         >>> import torch

@@ -84,12 +84,15 @@ def wmh_challenge_scores(
 
 
 class WMHChallengeMetric(BufferedMetric):
-    """Scores of the WMH Segmentation Challenge, averaged over cases; their ranges are in ``wmh_challenge_scores``.
+    """Scores of the WMH Segmentation Challenge over cases: dsc, recall, f1 in [0, 1], h95 in mm, avd in percent.
 
-    Source and conventions: see ``wmh_challenge_scores``. Called with ``y_pred`` and ``y``, (B, 1, X, Y, Z) of any dtype
-    or lists of such samples without B, it buffers and returns float32 (B, 1, 5), all scores in the order of ``dsc``,
-    ``h95``, ``avd``, ``recall``, ``f1``. A batch of 0 adds nothing; NaN scores are left out of every reduction, and
-    where nothing is left the result is NaN. Differentiable: nothing.
+    Source: Kuijf et al. 2019, doi:10.1109/TMI.2019.2905770; each case is scored by ``wmh_challenge_scores``, whose
+    conventions hold: label 2 of ``y``, other pathology, is taken out of both masks.
+
+    Called with ``y_pred``, values 0 and 1, and ``y``, values 0, 1 and 2, (B, 1, X, Y, Z) of any dtype or lists of such
+    samples without B, it buffers and returns float32 (B, 1, 5), all scores in the order of ``dsc``, ``h95``, ``avd``,
+    ``recall``, ``f1``. A batch of 0 adds nothing; NaN scores are left out of every reduction, and where nothing is left
+    the result is NaN. Differentiable: nothing.
 
     Args:
         metric_name: ``"dsc"``, ``"h95"``, ``"avd"``, ``"recall"`` or ``"f1"``, or a sequence of these, for which
@@ -101,9 +104,11 @@ class WMHChallengeMetric(BufferedMetric):
             ``y`` or ``y_pred``, one of which then has to be a MetaTensor.
 
     Raises:
-        TypeError: ``spacing_mm`` is no sequence.
-        ValueError: ``metric_name`` or ``reduction`` is unknown, or ``spacing_mm`` is not three positive numbers.
-        TypeError, ValueError, OptionalImportError: (on call) as ``wmh_challenge_scores``.
+        TypeError: ``spacing_mm`` is no sequence; (on call) a mask is not a tensor.
+        ValueError: ``metric_name`` or ``reduction`` is unknown, or ``spacing_mm`` is not three positive numbers; (on
+            call) the shapes differ or are not (B, 1, X, Y, Z), labels are not in {0, 1} and {0, 1, 2}, or the voxel
+            size is unknown or not positive.
+        OptionalImportError: (on call) scipy is not installed.
 
     Example:
         >>> import torch

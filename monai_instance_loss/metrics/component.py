@@ -50,7 +50,8 @@ class ComponentMetric(BufferedMetric):
             and then averages over the channels.
         get_not_nans: whether ``aggregate`` returns ``(score, not_nans)``, where ``not_nans`` counts the scores that
             are not NaN.
-        connectivity: as in ``label_instances``; ``None`` is full connectivity (8 or 26 neighbours).
+        connectivity: largest number of orthogonal steps between neighbouring voxels of an instance, 1..number of
+            spatial dimensions; ``None`` is full connectivity (8 or 26 neighbours).
         ignore_index: voxels where ``y`` has this value in any channel are taken out of both masks, in all channels.
         missed_score: score of a component whose cell holds no prediction, as CC-Metrics gives distances, for which the
             wrapped metric would say infinity; ``None`` asks the wrapped metric.
@@ -164,17 +165,17 @@ def score_components(
 ) -> torch.Tensor:
     """Score the prediction within the Voronoi cell of each true instance; the range is that of the metric.
 
-    Source: see ``ComponentMetric``. Masks are cut to the cell and then cropped to the box around the foreground in it.
-    That changes no number of a metric of foreground voxels: they count as inside the image whatever lies around them,
-    distances between them stay, and MONAI's borders take the rim of an image for background, as the cut does.
-    Differentiable: nothing.
+    Source: CC-Metrics (Jaus et al., arXiv 2410.18684). Masks are cut to the cell and then cropped to the box around the
+    foreground in it. That changes no number of a metric of foreground voxels: they count as inside the image whatever
+    lies around them, distances between them stay, and MONAI's borders take the rim of an image for background, as the
+    cut does. Differentiable: nothing.
 
     Args:
-        metric: see ``ComponentMetric``; nothing is buffered in it.
+        metric: one of foreground voxels that gives one number for masks (1, 1, *box); nothing is buffered in it.
         y_pred: bool (B, C, *spatial).
         instances: the N true instances of the same batch.
         spacing_mm: voxel size along each spatial axis in mm; None measures in voxels.
-        missed_score: see ``ComponentMetric``.
+        missed_score: the score where a cell holds no prediction; None asks the metric.
 
     Returns:
         float32 (N,), on the CPU.

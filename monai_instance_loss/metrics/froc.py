@@ -52,7 +52,8 @@ class InstanceFROC(BufferedMetric):
             gives (1, C), ``"mean_batch"`` (C,), and ``"pooled"`` is ``"mean"``.
         get_not_nans: whether ``aggregate`` returns ``(score, not_nans)``, where ``not_nans`` counts the scores that
             are not NaN.
-        connectivity: as in ``label_instances``; ``None`` is full connectivity (8 or 26 neighbours).
+        connectivity: largest number of orthogonal steps between neighbouring voxels of an instance, 1..number of
+            spatial dimensions; ``None`` is full connectivity (8 or 26 neighbours).
         ignore_index: voxels where ``y`` has this value in any channel are taken out of both, in all channels.
         threshold: lowest probability of a candidate's voxels, in (0, 1]. A low one finds more, but runs neighbouring
             candidates into one.

@@ -37,7 +37,14 @@ class InstanceDiceMetric(_InstanceOverlapMetric):
     all that touch it, so that a prediction over two true instances is compared with each of them and is too large for
     both. NaN without a true instance.
 
-    Arguments, shapes, reductions, bins of volume and errors: see ``InstanceMetric``.
+    Called with ``y_pred`` and ``y``, binarised (B, C, H, W) or (B, C, H, W, D) of any dtype or lists of samples without
+    B, it buffers and returns float64 (B, C, 2): the sum of the Dice scores, and the number of true instances. Options,
+    reductions and bins of volume: those of ``InstanceMetric``.
+
+    Raises:
+        TypeError: an option or, on call, ``y_pred`` or ``y`` has the wrong type.
+        ValueError: an option is unknown or out of range; (on call) shapes differ or are not 2D or 3D, values are not
+            binary, or no spacing is known where one is needed.
 
     Example:
         >>> import torch
@@ -55,7 +62,19 @@ class InstanceDiceMetric(_InstanceOverlapMetric):
 class InstanceIoUMetric(_InstanceOverlapMetric):
     """Mean intersection over union of the true instances, in [0, 1], 1 being best; a missed instance counts 0.
 
-    Source, conventions, arguments: see ``InstanceDiceMetric``. Units: none. Differentiable: nothing.
+    Source: ours. Units: none. Differentiable: nothing.
+
+    Convention: a true instance is compared with the union of the predicted instances that it is matched with, by
+    default all that touch it, each taken as a whole. False predicted instances do not enter. NaN without a true one.
+
+    Called with ``y_pred`` and ``y``, binarised (B, C, H, W) or (B, C, H, W, D) of any dtype or lists of samples without
+    B, it buffers and returns float64 (B, C, 2): the sum of the IoUs, and the number of true instances. Options,
+    reductions and bins of volume: those of ``InstanceMetric``.
+
+    Raises:
+        TypeError: an option or, on call, ``y_pred`` or ``y`` has the wrong type.
+        ValueError: an option is unknown or out of range; (on call) shapes differ or are not 2D or 3D, values are not
+            binary, or no spacing is known where one is needed.
 
     Example:
         >>> import torch

@@ -112,7 +112,8 @@ def match_instances(
 ) -> OverlapTable:
     """List the pairs of a true and a predicted instance that match; 0 pairs or more.
 
-    Source: see ``Matching``. One pass over the foreground and then work on pairs. Differentiable: nothing.
+    Source: ours; ``Matching`` names those of the rules. One pass over the foreground and then work on pairs.
+    Differentiable: nothing.
 
     Args:
         true: true instances of a batch.
@@ -122,7 +123,7 @@ def match_instances(
             sample; needed with ``dilation_mm``.
 
     Returns:
-        The pairs that match, and the sizes of all instances.
+        The pairs that match, the sizes of all instances, and which of them share a voxel with several of the others.
 
     Raises:
         TypeError: ``spacing_mm`` is no sequence.

@@ -32,6 +32,9 @@ class OverlapTable:
         shared: int64 (P,); voxels that lie in both.
         true_voxels: int64 (N,); voxels of each true instance.
         pred_voxels: int64 (M,); voxels of each predicted instance.
+        merged: bool (M,); the predicted instances that share a voxel with two true ones or more, whichever pairs are
+            listed. None takes them from the pairs at construction.
+        split: bool (N,); likewise the true instances that share a voxel with two predicted ones or more.
 
     Example:
         >>> from monai_instance_loss.instances import label_instances
@@ -46,6 +49,15 @@ class OverlapTable:
     shared: torch.Tensor
     true_voxels: torch.Tensor
     pred_voxels: torch.Tensor
+    merged: torch.Tensor = None  # type: ignore[assignment]
+    split: torch.Tensor = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        sides = (("merged", self.pred_id, self.pred_voxels), ("split", self.true_id, self.true_voxels))
+        for name, ids, voxels in sides:
+            if getattr(self, name) is None:
+                touching = torch.zeros_like(voxels).index_add_(0, ids - 1, (self.shared > 0).long())
+                object.__setattr__(self, name, touching > 1)
 
     def measure(self, name: str) -> torch.Tensor:
         """float64 (P,) in [0, 1]: ``"iou"``, ``"dice"`` or ``"ior"`` (intersection over the true side) of each pair."""

@@ -32,8 +32,9 @@ class PanopticQualityMetric(InstanceMetric):
     and RQ without any instance, SQ without a pair. Per bin of volume a pair, with its IoU, counts in the bin of its
     true instance.
 
-    It buffers TP, FP, FN and the sum of the IoUs, float64 (B, C, 4), so that ``"pooled"`` gives the quality over a data
-    set. Arguments, shapes, reductions, bins of volume and errors: see ``InstanceMetric``, and:
+    Called with ``y_pred`` and ``y``, (B, C, H, W) or (B, C, H, W, D) of any dtype or lists of samples without B, it
+    buffers and returns TP, FP, FN and the sum of the IoUs, float64 (B, C, 4), so that ``"pooled"`` gives the quality
+    over a data set. The other arguments, reductions and bins of volume are those of ``InstanceMetric``.
 
     Args:
         metric_name: ``"pq"``, ``"sq"`` or ``"rq"``, or a sequence of them, for which ``aggregate`` returns a list.
@@ -41,7 +42,10 @@ class PanopticQualityMetric(InstanceMetric):
             need one partner each as well.
 
     Raises:
-        ValueError: a name is unknown, or ``matching`` allows several partners.
+        TypeError: an option or, on call, ``y_pred`` or ``y`` has the wrong type.
+        ValueError: a name or another option is unknown or out of range, or ``matching`` allows several partners; (on
+            call) shapes differ or are not 2D or 3D, values are not binary or, in a map, not whole, or no spacing is
+            known where one is needed.
 
     Example:
         >>> import torch

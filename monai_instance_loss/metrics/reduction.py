@@ -8,9 +8,7 @@ import torch
 from monai.metrics.utils import do_metric_reduction
 from monai.utils import MetricReduction
 
-from monai_instance_loss.metrics.matching import InstanceCounts
-
-__all__ = ["POOLED", "check_reduction", "reduce_counts", "reduce_scores"]
+__all__ = ["POOLED", "check_reduction", "reduce_scores"]
 
 POOLED = "pooled"
 
@@ -74,30 +72,3 @@ def reduce_scores(
         return [(value.flatten(), not_nans.flatten()) for value, not_nans in pooled]
     reduced = [do_metric_reduction(score, reduction) for score in scores(tally)]
     return [(torch.where(not_nans == 0, torch.nan, value), not_nans) for value, not_nans in reduced]
-
-
-def reduce_counts(
-    counts: torch.Tensor, score: Callable[[InstanceCounts], torch.Tensor], reduction: MetricReduction | str
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """``reduce_scores`` of one score of instance counts.
-
-    Args:
-        counts: (N, C, 4), in the order of ``InstanceCounts``.
-        score: from counts of shape (N, C) to float scores of that shape, NaN where there is nothing to score.
-        reduction: a name that ``check_reduction`` accepts.
-
-    Returns:
-        The reduced score, and how many scores that are not NaN went into it.
-
-    Raises:
-        ValueError: ``reduction`` is unknown.
-
-    Example:
-        >>> import torch
-        >>> counts = torch.tensor([[[1, 0, 1, 0]], [[0, 3, 0, 0]]])  # 1 of 1 detected, then 0 of 3
-        >>> missed_rate = lambda c: c.missed / (c.detected + c.missed)
-        >>> [reduce_counts(counts, missed_rate, how)[0].item() for how in ("mean", "pooled")]
-        [0.5, 0.75]
-    """
-    ((value, not_nans),) = reduce_scores(counts, lambda tally: [score(InstanceCounts(*tally.unbind(-1)))], reduction)
-    return value, not_nans

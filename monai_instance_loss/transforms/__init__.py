@@ -1,6 +1,7 @@
 """Transforms that put instances into a MONAI data pipeline."""
 
 from monai_instance_loss.transforms.centers import InstanceCenters
+from monai_instance_loss.transforms.checking import CheckFinite, CheckMask
 from monai_instance_loss.transforms.cropping import RandCropByInstance
 from monai_instance_loss.transforms.cropping_dictionary import (
     RandCropByInstanceD,
@@ -8,6 +9,12 @@ from monai_instance_loss.transforms.cropping_dictionary import (
     RandCropByInstanceDict,
 )
 from monai_instance_loss.transforms.dictionary import (
+    CheckFiniteD,
+    CheckFinited,
+    CheckFiniteDict,
+    CheckMaskD,
+    CheckMaskd,
+    CheckMaskDict,
     FilterInstancesD,
     FilterInstancesd,
     FilterInstancesDict,
@@ -30,6 +37,14 @@ from monai_instance_loss.transforms.measuring import MeasureInstances, measure_i
 from monai_instance_loss.transforms.weights import InstanceWeightMap
 
 __all__ = [
+    "CheckFinite",
+    "CheckFiniteD",
+    "CheckFiniteDict",
+    "CheckFinited",
+    "CheckMask",
+    "CheckMaskD",
+    "CheckMaskDict",
+    "CheckMaskd",
     "FilterInstances",
     "FilterInstancesD",
     "FilterInstancesDict",

@@ -18,9 +18,9 @@ from monai_instance_loss.transforms.inputs import (
     check_reading,
     checked_count,
     checked_number,
-    read_instances,
     restored,
 )
+from monai_instance_loss.transforms.reading import read_instances
 from monai_instance_loss.transforms.voxels import InstanceVoxels
 
 __all__ = ["InstanceCenters"]
@@ -93,7 +93,7 @@ class InstanceCenters(Transform):
         """Paint the centres of one mask.
 
         Args:
-            mask: (C, H, W) or (C, H, W, D), any dtype; an instance map where ``is_instances``.
+            mask: (C, H, W) or (C, H, W, D), any dtype, values 0 and 1; an instance map where ``is_instances``.
 
         Returns:
             float32 of the same shape, type and device, with the metadata of a MetaTensor.

@@ -20,8 +20,8 @@ from monai_instance_loss.transforms.inputs import (
     checked_count,
     checked_number,
     plain_tensor,
-    read_instances,
 )
+from monai_instance_loss.transforms.reading import instances_of, read_values
 from monai_instance_loss.transforms.voxels import InstanceVoxels
 
 __all__ = ["RandCropByInstance"]
@@ -38,8 +38,9 @@ class RandCropByInstance(Randomizable, TraceableTransform, LazyTransform, MultiS
     Convention: as in ``RandCropByPosNegLabel``. Of a label with several channels the first is background and is left
     out; an instance of any other channel counts once. The centre moves inwards where a window would leave the image;
     nothing is padded. An axis with a window size of 0 or less is not cropped. A label without instances gives
-    background crops, one without background gives instance crops. Not invertible; lazy; the metadata get
-    ``patch_index`` and ``crop_center``.
+    background crops, one without background gives instance crops. A label of other values than 0 and 1 is refused:
+    ``LabelInstancesd(ignore_label=...)`` makes an instance map of it, MONAI's ``LabelToMaskd`` a mask. Not invertible;
+    lazy; the metadata get ``patch_index`` and ``crop_center``.
 
     Args:
         spatial_size: size of the window in voxels, one number or one a spatial axis.
@@ -100,19 +101,18 @@ class RandCropByInstance(Randomizable, TraceableTransform, LazyTransform, MultiS
         """Draw the centres of the next crops.
 
         Args:
-            label: (C, H, W) or (C, H, W, D), the mask, or the instance map where ``is_instances``.
+            label: (C, H, W) or (C, H, W, D), the mask of values 0 and 1, or the instance map where ``is_instances``.
             image: (K, *spatial), which limits background centres; see ``image_threshold``.
 
         Raises:
             TypeError, ValueError: as in ``LabelInstances``; there is no voxel to centre a crop on, or a window is
                 larger than the label and ``allow_smaller`` is False.
         """
-        check_mask(label, "label")
         check_non_lazy_pending_ops(label, name="RandCropByInstance", raise_error=True)
-        classes = plain_tensor(label)
+        classes = read_values(label, self.is_instances, "label")
         classes = classes[1:] if len(classes) > 1 else classes
         shape = tuple(classes.shape[1:])
-        voxels = InstanceVoxels.of(read_instances(classes, self.connectivity, self.is_instances))
+        voxels = InstanceVoxels.of(instances_of(classes, self.connectivity, self.is_instances))
         place = (voxels.position % max(math.prod(shape), 1)).cpu().numpy()
         owner = voxels.owner.cpu().numpy()
         ratio, free = self.instance_ratio if voxels.count else 0.0, np.zeros(0, dtype=np.int64)

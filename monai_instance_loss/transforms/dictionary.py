@@ -10,12 +10,19 @@ from monai.transforms import MapTransform
 from monai.utils import ensure_tuple_rep
 
 from monai_instance_loss.transforms.centers import InstanceCenters
+from monai_instance_loss.transforms.checking import CheckFinite, CheckMask
 from monai_instance_loss.transforms.filtering import FilterInstances
 from monai_instance_loss.transforms.labelling import LabelInstances
 from monai_instance_loss.transforms.measuring import MeasureInstances
 from monai_instance_loss.transforms.weights import InstanceWeightMap
 
 __all__ = [
+    "CheckFiniteD",
+    "CheckFiniteDict",
+    "CheckFinited",
+    "CheckMaskD",
+    "CheckMaskDict",
+    "CheckMaskd",
     "FilterInstancesD",
     "FilterInstancesDict",
     "FilterInstancesd",
@@ -59,6 +66,24 @@ class _Mapped(MapTransform):
 
     def _transformed(self, key: Hashable, data: Mapping[Hashable, Any]) -> Any:
         return self.transform(data[key])
+
+
+class CheckFinited(_Mapped):
+    """Dictionary-based version of :py:class:`monai_instance_loss.transforms.CheckFinite`, which explains it."""
+
+    backend = CheckFinite.backend
+
+    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, CheckFinite(), None, allow_missing_keys)
+
+
+class CheckMaskd(_Mapped):
+    """Dictionary-based version of :py:class:`monai_instance_loss.transforms.CheckMask`, which explains it."""
+
+    backend = CheckMask.backend
+
+    def __init__(self, keys: KeysCollection, ignore_label: int | None = None, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, CheckMask(ignore_label), None, allow_missing_keys)
 
 
 class LabelInstancesd(_Mapped):
@@ -162,10 +187,22 @@ class InstanceWeightMapd(_Mapped):
         background_weight: float | None = 1.0,
         connectivity: int | None = None,
         is_instances: bool = False,
+        mode: Literal["inverse", "border"] = "inverse",
+        w0: float | None = None,
+        sigma_mm: float | None = None,
+        spacing_mm: Sequence[float] | None = None,
         output_keys: KeysCollection | None = None,
         allow_missing_keys: bool = False,
     ) -> None:
-        transform = InstanceWeightMap(background_weight, connectivity, is_instances)
+        transform = InstanceWeightMap(
+            background_weight=background_weight,
+            connectivity=connectivity,
+            is_instances=is_instances,
+            mode=mode,
+            w0=w0,
+            sigma_mm=sigma_mm,
+            spacing_mm=spacing_mm,
+        )
         super().__init__(keys, transform, output_keys, allow_missing_keys)
 
 
@@ -197,6 +234,8 @@ class MeasureInstancesd(_Mapped):
         return self.transform(data[key], None if self.image_key is None else data[self.image_key])
 
 
+CheckFiniteD = CheckFiniteDict = CheckFinited
+CheckMaskD = CheckMaskDict = CheckMaskd
 LabelInstancesD = LabelInstancesDict = LabelInstancesd
 FilterInstancesD = FilterInstancesDict = FilterInstancesd
 InstanceCentersD = InstanceCentersDict = InstanceCentersd

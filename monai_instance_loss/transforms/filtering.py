@@ -17,10 +17,10 @@ from monai_instance_loss.transforms.inputs import (
     checked_count,
     checked_number,
     plain_tensor,
-    read_instances,
     restored,
     voxel_size,
 )
+from monai_instance_loss.transforms.reading import instances_of
 from monai_instance_loss.transforms.voxels import InstanceVoxels
 
 __all__ = ["FilterInstances"]
@@ -99,20 +99,23 @@ class FilterInstances(Transform):
         """Filter one mask.
 
         Args:
-            mask: (C, H, W) or (C, H, W, D), any dtype; an instance map where ``is_instances``.
+            mask: (C, H, W) or (C, H, W, D), any dtype; everything that is not zero is foreground. An instance map where
+                ``is_instances``.
 
         Returns:
             The same with 0 for the removed instances: a new array of the same type, dtype and device, with the metadata
             of a MetaTensor.
 
         Raises:
-            TypeError, ValueError: as in ``LabelInstances``; a volume is asked for and the voxel size is unknown.
+            TypeError: ``mask`` is neither a tensor nor an array, or complex.
+            ValueError: it is not 3D or 4D or not finite, a map holds fractions, ``connectivity`` is out of range, or a
+                volume is asked for and the voxel size is unknown.
         """
         check_mask(mask)
         voxel_mm3 = 1.0
         if self._needs_volume:
             voxel_mm3 = float(voxel_size(affine_of(mask, self.spacing_mm), mask.ndim - 1))
-        voxels = InstanceVoxels.of(read_instances(mask, self.connectivity, self.is_instances))
+        voxels = InstanceVoxels.of(instances_of(plain_tensor(mask), self.connectivity, self.is_instances))
         stays = self._passes(voxels, voxel_mm3)
         if self.keep_largest is not None:
             stays &= _among_largest(voxels, stays, self.keep_largest)

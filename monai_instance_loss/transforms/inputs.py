@@ -1,4 +1,4 @@
-"""What the transforms accept: masks and instance maps, their voxel size, and results in the form of the input."""
+"""What the transforms accept: arrays, options and voxel sizes; and results in the form of the input."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from monai.config import NdarrayOrTensor
 from monai.data import MetaTensor, get_track_meta
 from monai.utils import convert_to_dst_type, convert_to_tensor
 
-from monai_instance_loss.instances import Instances, instances_from_map, label_instances
 from monai_instance_loss.instances.spacing import checked_spacing
 
 __all__ = [
@@ -23,7 +22,6 @@ __all__ = [
     "checked_count",
     "checked_number",
     "plain_tensor",
-    "read_instances",
     "restored",
     "voxel_size",
 ]
@@ -49,17 +47,6 @@ def plain_tensor(mask: NdarrayOrTensor) -> torch.Tensor:
     """The values without metadata; they may share memory with the input."""
     plain: torch.Tensor = convert_to_tensor(mask, track_meta=False)
     return plain
-
-
-def read_instances(mask: NdarrayOrTensor, connectivity: int | None, is_instances: bool) -> Instances:
-    """The instances of one (C, *spatial) mask or instance map, as a batch of one.
-
-    Example:
-        >>> read_instances(np.array([[[1, 1, 0, 3]]]), None, is_instances=False).count
-        2
-    """
-    plain = plain_tensor(mask)[None]
-    return instances_from_map(plain) if is_instances else label_instances(plain, connectivity)
 
 
 def affine_of(mask: NdarrayOrTensor, spacing_mm: Sequence[float] | None) -> torch.Tensor:

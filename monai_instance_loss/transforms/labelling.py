@@ -10,7 +10,8 @@ from monai.transforms import Transform
 from monai.utils import TransformBackends
 
 from monai_instance_loss.instances import label_instances
-from monai_instance_loss.transforms.inputs import check_mask, plain_tensor, restored
+from monai_instance_loss.transforms.inputs import restored
+from monai_instance_loss.transforms.reading import read_mask
 
 __all__ = ["LabelInstances"]
 
@@ -29,7 +30,8 @@ class LabelInstances(Transform):
     Args:
         connectivity: largest number of orthogonal steps between neighbouring voxels of an instance, 1..number of
             spatial dimensions; ``None`` is full connectivity (8 or 26 neighbours).
-        ignore_label: voxels of the mask that equal it belong to no instance and are -1 in the map.
+        ignore_label: voxels of the mask that equal it belong to no instance and are -1 in the map; in any channel it
+            takes the voxel out of all of them.
 
     Example:
         >>> import numpy as np
@@ -47,23 +49,20 @@ class LabelInstances(Transform):
         """Label one mask.
 
         Args:
-            mask: (C, H, W) or (C, H, W, D), any dtype; everything that is not zero or ``ignore_label`` is foreground.
+            mask: (C, H, W) or (C, H, W, D), any dtype, values 0, 1 and ``ignore_label``. MONAI's ``LabelToMask`` makes
+                such a mask of other labels.
 
         Returns:
             int32 map of the same shape: numpy for numpy, a tensor on the same device for a tensor, with the metadata
             of a MetaTensor.
 
         Raises:
-            TypeError: ``mask`` is neither a tensor nor an array.
-            ValueError: it is not 3D or 4D or not finite, or ``connectivity`` is out of range.
+            TypeError: ``mask`` is neither a tensor nor an array, or complex.
+            ValueError: it is not 3D or 4D or not finite, or holds other labels, which the error lists;
+                ``connectivity`` is out of range; ``ignore_label`` is 0 or 1 and the channels are more than one.
         """
-        check_mask(mask)
-        plain = plain_tensor(mask)
-        if self.ignore_label is None:
-            labels = label_instances(plain[None], self.connectivity).labels[0]
-        else:
-            # compared within a narrow dtype, a label out of its range would wrap around onto another one
-            ignored = (plain.short() if plain.dtype in (torch.uint8, torch.int8) else plain) == self.ignore_label
-            labels = label_instances(plain.masked_fill(ignored, 0)[None], self.connectivity).labels[0]
+        values, ignored = read_mask(mask, ignore_label=self.ignore_label)
+        labels = label_instances(values[None], self.connectivity).labels[0]
+        if ignored is not None:
             labels = labels.masked_fill(ignored, _IGNORED)
         return restored(labels, mask, torch.int32)

@@ -13,7 +13,8 @@ from monai.transforms import Transform
 from monai.utils import TransformBackends, convert_to_tensor
 
 from monai_instance_loss.instances import Instances, segment_sum
-from monai_instance_loss.transforms.inputs import check_mask, check_reading, plain_tensor, read_instances, voxel_size
+from monai_instance_loss.transforms.inputs import check_reading, plain_tensor, voxel_size
+from monai_instance_loss.transforms.reading import read_instances
 from monai_instance_loss.transforms.voxels import InstanceVoxels
 
 __all__ = ["MeasureInstances", "measure_instances"]
@@ -113,7 +114,7 @@ class MeasureInstances(Transform):
         """Measure the instances of one mask.
 
         Args:
-            mask: (C, H, W) or (C, H, W, D), any dtype; an instance map where ``is_instances``.
+            mask: (C, H, W) or (C, H, W, D), any dtype, values 0 and 1; an instance map where ``is_instances``.
             image: (K, *spatial), the same spatial shape; with it come the intensities.
 
         Returns:
@@ -122,7 +123,6 @@ class MeasureInstances(Transform):
         Raises:
             TypeError, ValueError: as in ``LabelInstances`` and ``measure_instances``.
         """
-        check_mask(mask)
         instances = read_instances(mask, self.connectivity, self.is_instances)
         affine = mask.affine if isinstance(mask, MetaTensor) else None
         rows = measure_instances(instances, affine, None if image is None else [image])

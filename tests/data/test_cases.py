@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import nibabel as nib
@@ -117,4 +118,45 @@ def test_cut_off_file(tmp_path):
 def test_four_axes(tmp_path):
     save(make_case(tmp_path / "Utrecht/0") / "pre/FLAIR.nii.gz", shape=(4, 5, 6, 2))
     with pytest.raises(ValueError, match=r"FLAIR.nii.gz to have 3 axes, but got shape \(4, 5, 6, 2\)"):
+        find_wmh_cases(tmp_path)
+
+
+def test_linked_sites_are_followed(tmp_path):
+    make_case(tmp_path / "store" / "Utrecht" / "0")
+    make_case(tmp_path / "root" / "Singapore" / "50")
+    (tmp_path / "root" / "Utrecht").symlink_to(tmp_path / "store" / "Utrecht", target_is_directory=True)
+    (tmp_path / "root" / "Singapore" / "loop").symlink_to("..", target_is_directory=True)
+    cases = find_wmh_cases(tmp_path / "root")
+    assert [case["case"] for case in cases] == ["Singapore/50", "Utrecht/0"]
+    assert cases[1]["flair"] == str(tmp_path / "root/Utrecht/0/pre/FLAIR.nii.gz")
+    assert [case["case"] for case in find_wmh_cases(tmp_path / "root", labelled=False)] == ["Singapore/50", "Utrecht/0"]
+
+
+def test_a_link_that_leads_nowhere_is_named(tmp_path):
+    make_case(tmp_path / "Singapore/50")
+    (tmp_path / "Utrecht").symlink_to(tmp_path / "gone")
+    with pytest.raises(FileNotFoundError, match=f"to lead somewhere, but got {tmp_path / 'Utrecht'}, which does not"):
+        find_wmh_cases(tmp_path)
+
+
+def test_a_case_of_two_names_is_refused(tmp_path):
+    make_case(tmp_path / "Utrecht/0")
+    (tmp_path / "latest").symlink_to("Utrecht", target_is_directory=True)
+    with pytest.raises(ValueError, match=r"Expected each case once, but got .*Utrecht/0 and .*latest/0, which are one"):
+        find_wmh_cases(tmp_path)
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    make_case(tmp_path / "Utrecht/0")
+    make_case(tmp_path / "Singapore/50")
+    scandir = os.scandir
+
+    def refusing(path):
+        # permissions do not stop root
+        if Path(path).name == "Utrecht":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(OSError, match=f"but got {tmp_path / 'Utrecht'}: .*Permission denied"):
         find_wmh_cases(tmp_path)

@@ -114,6 +114,27 @@ def test_wmh_cases_makes_a_missing_or_empty_data_set_once(tmp_path, make):
     assert contents(folder) == before
 
 
+@pytest.mark.parametrize(("exists", "wrong"), [(False, "does not exist"), (True, "is empty")])
+def test_wmh_cases_makes_nothing_that_nobody_asked_for(tmp_path, exists, wrong):
+    folder = tmp_path / "WHM"
+    if exists:
+        folder.mkdir()
+    with pytest.raises(
+        FileNotFoundError, match=f"`dataset_dir` to hold cases, but got {folder}, which {wrong}: .*make"
+    ):
+        wmh_cases(folder, make_data=False, cases_per_site=1, **COARSE)
+    assert folder.exists() == exists
+    assert not contents(tmp_path)
+    with pytest.raises(TypeError, match="Expected `make_data` to be True or False, but got 'false'"):
+        wmh_cases(folder, make_data="false")
+
+
+def test_linked_cases_are_cases(root, tmp_path):
+    (tmp_path / "site").symlink_to(root / "GE3T", target_is_directory=True)
+    with pytest.raises(FileExistsError, match=r"Expected `root` to hold no cases, but got .*which holds .*site/0"):
+        write_wmh_dataset(tmp_path, cases_per_site=1, **COARSE)
+
+
 def test_wmh_cases_does_not_fill_a_folder_of_something_else(tmp_path):
     (tmp_path / "notes.txt").touch()
     with pytest.raises(FileNotFoundError, match="Expected `root` to hold cases"):

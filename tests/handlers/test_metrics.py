@@ -12,15 +12,13 @@ from monai.handlers import IgniteMetricHandler, MetricsSaver, from_engine
 from monai.metrics import DiceMetric
 from monai.transforms import AsDiscreted
 
-from monai_instance_loss import metrics
+from monai_instance_loss import handlers
 from monai_instance_loss.handlers import (
     ComponentScore,
     FalseInstances,
     InstanceConfusionMatrix,
-    InstanceDice,
     InstanceF1,
     InstanceFROC,
-    InstanceIoU,
     MissedInstances,
     PanopticQuality,
     WMHChallenge,
@@ -32,16 +30,9 @@ COUNTS = [
     (MissedInstances, MissedInstancesMetric),
     (FalseInstances, FalseInstancesMetric),
 ]
-PAIRS = [
-    *COUNTS,
-    (InstanceConfusionMatrix, metrics.InstanceConfusionMatrixMetric),
-    (InstanceDice, metrics.InstanceDiceMetric),
-    (InstanceIoU, metrics.InstanceIoUMetric),
-    (PanopticQuality, metrics.PanopticQualityMetric),
-    (ComponentScore, metrics.ComponentMetric),
-    (InstanceFROC, metrics.InstanceFROC),
-    (WMHChallenge, metrics.WMHChallengeMetric),
-]
+# found by their export; `tests/metrics/test_all_metrics.py` asks that every metric has one
+SERVING = [getattr(handlers, name) for name in handlers.__all__]
+PAIRS = [(handler, handler.metric_type) for handler in SERVING if hasattr(handler, "metric_type")]
 # lesions at 0, 2, 4 and predictions at 0-2, 6; then nothing; then a lesion at 0 and a prediction on it
 Y = torch.tensor([[1, 0, 1, 0, 1, 0, 0], [0] * 7, [1, 0, 0, 0, 0, 0, 0]]).view(3, 1, 1, 7).float()
 Y_PRED = torch.tensor([[1, 1, 1, 0, 0, 0, 1], [0] * 7, [1, 0, 0, 0, 0, 0, 0]]).view(3, 1, 1, 7).float()
@@ -52,6 +43,10 @@ def run(handler: IgniteMetricHandler, batches: list) -> Engine:
     handler.attach(engine, "metric")
     engine.run(batches)
     return engine
+
+
+def test_handlers_are_found():
+    assert {InstanceF1, WMHChallenge} < {handler for handler, _ in PAIRS}
 
 
 @pytest.mark.parametrize(("handler", "metric"), PAIRS)
@@ -102,6 +97,8 @@ def test_hand_derived_values_over_iterations(handler, expected):
         # missed 1, 0, 0; F1 4/7, nothing, 1
         (InstanceConfusionMatrix(metric_name=["fn", "f1"]), {"lesion_fn": 1 / 3, "lesion_f1": 11 / 14}),
         (PanopticQuality(metric_name=["rq", "sq"], reduction="sum"), {"lesion_rq": 1.0, "lesion_sq": 1.0}),
+        # the prediction at 0-2 lies over two lesions, in one of three cases
+        (InstanceConfusionMatrix(metric_name=["merged", "split"]), {"lesion_merged": 1 / 3, "lesion_split": 0.0}),
     ],
 )
 def test_several_scores_have_a_name_each(handler, expected):

@@ -77,3 +77,34 @@ def test_three_dimensions():
     loss = DeepSupervisionLoss(CCLoss(sigmoid=True, spacing_mm=(1.0, 1.0, 3.0)))
     assert loss.at_size((8, 8, 4), (16, 16, 4)).spacing_mm == (2.0, 2.0, 3.0)
     assert loss.at_size((16, 16, 4), (16, 16, 4)) is loss.loss
+
+
+@pytest.mark.parametrize("spatial", [(8, 8), (6, 8, 4)])
+def test_levels_that_dynunet_stacks_are_levels_of_a_list(spatial):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 3, 1, *spatial, generator=generator)
+    target = (torch.rand(2, 1, *spatial, generator=generator) > 0.8).float()
+    inner = InstanceLoss(sigmoid=True)
+    loss = DeepSupervisionLoss(inner)
+    expected = sum(
+        weight * inner(level, target) for weight, level in zip((1, 0.5, 0.25), logits.unbind(1), strict=True)
+    )
+    torch.testing.assert_close(loss(logits, target), expected)
+    torch.testing.assert_close(loss(list(logits.unbind(1)), target), expected)
+    torch.testing.assert_close(inner(logits, target), expected)
+    torch.testing.assert_close(sum(loss.last_terms.values()), expected)
+    for weighted, alone in zip(loss.terms(logits, target), inner.terms(logits, target), strict=True):
+        torch.testing.assert_close(weighted, alone)
+
+
+def test_a_network_that_is_not_training_gives_one_level():
+    target = torch.zeros(1, 1, 8, 8)
+    target[..., 2:4, 2:4] = 1
+    loss = DeepSupervisionLoss(InstanceLoss(sigmoid=True))
+    assert float(loss(torch.zeros(1, 1, 8, 8), target)) == float(loss.loss(torch.zeros(1, 1, 8, 8), target))
+
+
+def test_a_loss_without_terms_has_none_to_log():
+    loss = DeepSupervisionLoss(torch.nn.MSELoss())
+    loss([torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 2, 2)], torch.ones(1, 1, 4, 4))
+    assert loss.last_terms is None

@@ -46,23 +46,6 @@ def test_hand_derived_values(name, assignment, expected):
         assert score(name, Y_PRED, Y, reduction, matching=Matching(assignment=assignment)) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("name", METRICS)
-@pytest.mark.parametrize(
-    ("y_pred", "y", "expected"),
-    [
-        ((0, 0, 0), (0, 0, 0), NAN),
-        ((1, 0, 1), (0, 0, 0), NAN),
-        ((0, 0, 0), (1, 0, 1), 0),
-        ((1, 0, 0), (0, 0, 1), 0),
-        ((1, 1, 1), (1, 1, 1), 1),
-        ((1,), (1,), 1),
-    ],
-)
-def test_degenerate_cases(name, y_pred, y, expected):
-    for reduction in ("mean", "pooled", "none"):
-        assert score(name, row(*y_pred), row(*y), reduction) == pytest.approx(expected, nan_ok=True)
-
-
 def test_false_instances_do_not_enter():
     assert score("dice", row(1, 0, 1, 0, 1), row(1, 0, 0, 0, 0)) == 1
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from monai_instance_loss.instances import instances_from_map, label_instances
-from monai_instance_loss.metrics import overlap_table
+from monai_instance_loss.metrics import OverlapTable, overlap_table
 from monai_instance_loss.metrics.overlaps import MEASURES
 
 maps = st.tuples(*[hnp.arrays(np.int16, (2, 2, 4, 5), elements=st.integers(0, 3), fill=st.nothing())] * 2)
@@ -93,3 +93,19 @@ def test_without_instances_it_is_empty(shape):
 def test_different_shapes_are_refused():
     with pytest.raises(ValueError, match=r"Expected `pred` .*\(1, 1, 1, 2\), but got \(1, 1, 1, 3\)"):
         overlap_table(label_instances(row(1, 1)), label_instances(row(1, 1, 1)))
+
+
+def test_what_touches_several_stays_known_whichever_pairs_are_listed():
+    # the second lesion lies under the last two predictions
+    true, pred = label_instances(row(1, 1, 0, 1, 1, 1, 0, 1)), label_instances(row(1, 0, 1, 1, 0, 1, 0, 0))
+    table = overlap_table(true, pred)
+    assert (table.merged.tolist(), table.split.tolist()) == ([False, False, False], [False, True, False])
+    swapped = overlap_table(pred, true)
+    assert (swapped.merged.tolist(), swapped.split.tolist()) == ([False, True, False], [False, False, False])
+    for other in (table.select(table.shared < 0), table.with_pairs(torch.tensor([3, 3]), torch.tensor([1, 2]))):
+        assert other.split.tolist() == [False, True, False]
+        assert not other.merged.any()
+    # pairs that share no voxel touch nothing
+    sizes = torch.tensor([1, 1]), torch.tensor([4])
+    apart = OverlapTable(torch.tensor([1, 2]), torch.tensor([1, 1]), torch.tensor([2, 0]), *sizes)
+    assert (apart.merged.tolist(), apart.split.tolist()) == ([False], [False, False])

@@ -18,7 +18,7 @@ from monai_instance_loss.instances import instances_from_map, label_instances
 from monai_instance_loss.losses import InstanceLoss
 from monai_instance_loss.transforms import LabelInstances, LabelInstancesD, LabelInstancesd, LabelInstancesDict
 
-MASK = np.array([[[1, 0, 0, 1], [0, 1, 0, 1]], [[0, 0, 3, 0], [0, 0, 0, 0]]])
+MASK = np.array([[[1, 0, 0, 1], [0, 1, 0, 1]], [[0, 0, 1, 0], [0, 0, 0, 0]]])
 # ids run on from the first channel to the second
 LABELS = [[[1, 0, 0, 2], [0, 1, 0, 2]], [[0, 0, 3, 0], [0, 0, 0, 0]]]
 FACES = [[[1, 0, 0, 2], [0, 3, 0, 2]], [[0, 0, 4, 0], [0, 0, 0, 0]]]
@@ -53,26 +53,29 @@ def masks(draw: st.DrawFn) -> tuple[np.ndarray, int]:
 def test_agrees_with_scipy_channel_by_channel(case):
     mask, connectivity = case
     structure = ndimage.generate_binary_structure(mask.ndim - 1, connectivity)
+    ignored = (mask == 2).any(0)
     expected, total = np.zeros(mask.shape, np.int32), 0
-    for c, channel in enumerate(mask == 1):
+    for c, channel in enumerate((mask == 1) & ~ignored):
         labels, count = ndimage.label(channel, structure)
         # scipy numbers in raster order too
         expected[c] = np.where(labels > 0, labels + total, 0)
         total += count
-    expected[mask == 2] = -1
+    expected[:, ignored] = -1
     np.testing.assert_array_equal(LabelInstances(connectivity, ignore_label=2)(mask), expected)
 
 
 def test_ignored_voxels_are_minus_one_and_cut_instances():
     # the ignored voxel lies between two foreground voxels, which it keeps apart
-    out = LabelInstances(ignore_label=255)(np.array([[[1, 255, 1, 0, 7]]], dtype=np.uint8))
+    out = LabelInstances(ignore_label=255)(np.array([[[1, 255, 1, 0, 1]]], dtype=np.uint8))
     assert out.tolist() == [[[1, -1, 2, 0, 3]]]
 
 
 @pytest.mark.parametrize("ignore_label", [256, -1])
 def test_a_label_outside_the_dtype_ignores_nothing(ignore_label):
-    out = LabelInstances(ignore_label=ignore_label)(torch.tensor([[[0, 1, 255]]], dtype=torch.uint8))
-    assert out.tolist() == [[[0, 1, 1]]]
+    mask = torch.tensor([[[0, 1, 0]]], dtype=torch.uint8)
+    assert LabelInstances(ignore_label=ignore_label)(mask).tolist() == mask.tolist()
+    with pytest.raises(ValueError, match=f"ignore_label {ignore_label}, but got 0, 1, 255"):
+        LabelInstances(ignore_label=ignore_label)(torch.tensor([[[0, 1, 255]]], dtype=torch.uint8))
 
 
 def test_map_reads_back_as_the_same_instances():
@@ -140,14 +143,15 @@ def test_dictionary_version_misses_no_option():
 
 
 def test_dictionary_version_equals_array_version():
-    data = {"a": MASK, "b": MASK.copy(), "image": "untouched"}
+    mask = MASK * [[[1]], [[3]]]
+    data = {"a": mask, "b": mask.copy(), "image": "untouched"}
     out = LabelInstancesd(["a", "b", "c"], connectivity=1, ignore_label=3, allow_missing_keys=True)(data)
-    expected = LabelInstances(connectivity=1, ignore_label=3)(MASK)
+    expected = LabelInstances(connectivity=1, ignore_label=3)(mask)
     np.testing.assert_array_equal(out["a"], expected)
     np.testing.assert_array_equal(out["b"], expected)
     assert out["image"] == "untouched"
-    assert data["a"] is MASK
-    assert MASK.max() == 3
+    assert data["a"] is mask
+    assert mask.max() == 3
 
 
 def test_missing_key_is_refused():

@@ -17,6 +17,10 @@ from monai.utils import TransformBackends
 
 from monai_instance_loss import transforms
 from monai_instance_loss.transforms import (
+    CheckFinite,
+    CheckFinited,
+    CheckMask,
+    CheckMaskd,
     FilterInstances,
     FilterInstancesd,
     InstanceCenters,
@@ -39,6 +43,7 @@ ARRAY = [
     InstanceCenters("box", radius=2),
     InstanceCenters("gaussian", sigma_mm=2.0),
     InstanceWeightMap(background_weight=None),
+    InstanceWeightMap(mode="border", sigma_mm=2.0),
 ]
 DICTIONARY = [
     LabelInstancesd("label"),
@@ -46,9 +51,12 @@ DICTIONARY = [
     InstanceCentersd("label", "box", radius=2),
     InstanceCentersd("label", "gaussian", sigma_mm=2.0),
     InstanceWeightMapd("label", background_weight=None),
+    InstanceWeightMapd("label", mode="border", sigma_mm=2.0),
 ]
-NAMES = ["label", "filter", "box", "gaussian", "weights"]
+NAMES = ["label", "filter", "box", "gaussian", "weights", "border"]
 PAIRS = [
+    (CheckFinite, CheckFinited),
+    (CheckMask, CheckMaskd),
     (LabelInstances, LabelInstancesd),
     (FilterInstances, FilterInstancesd),
     (InstanceCenters, InstanceCentersd),
@@ -141,7 +149,7 @@ def test_two_and_three_dimensions_in_any_form(transform, dims, speckle):
     mask = speckle if dims == 3 else speckle[:, :, :, 3]
     expected = transform(MetaTensor(torch.from_numpy(mask), affine=torch.from_numpy(AFFINE)))
     assert expected.shape == mask.shape
-    if transform in (ARRAY[1], ARRAY[3]):
+    if transform in (ARRAY[1], ARRAY[3], ARRAY[5]):
         # what a plain array cannot say
         transform = copy.copy(transform)
         transform.spacing_mm = (1, 1.5, 3)[:dims]
@@ -192,8 +200,8 @@ def test_random_crops_survive_pickling_with_their_state(speckle):
 
 @pytest.mark.parametrize(("array", "dictionary"), PAIRS)
 def test_dictionary_version_misses_no_option(array, dictionary):
-    options = inspect.signature(array.__init__).parameters
-    of_dictionary = inspect.signature(dictionary.__init__).parameters
+    options = inspect.signature(array).parameters
+    of_dictionary = inspect.signature(dictionary).parameters
     own = {"keys", "allow_missing_keys", "output_keys", "image_key", "label_key"}
     assert [name for name in of_dictionary if name not in own] == list(options)
     assert all(of_dictionary[name].default == options[name].default for name in options)
@@ -221,6 +229,7 @@ OPTIONS = [
     (InstanceCenters, InstanceCentersd, {"mode": "gaussian", "sigma_voxels": 1.5}),
     (InstanceWeightMap, InstanceWeightMapd, {"background_weight": 0.3, "connectivity": 1}),
     (InstanceWeightMap, InstanceWeightMapd, {"background_weight": None, "is_instances": True}),
+    (InstanceWeightMap, InstanceWeightMapd, {"mode": "border", "w0": 2.0, "sigma_mm": 1.5, "spacing_mm": (1, 2, 1)}),
 ]
 
 

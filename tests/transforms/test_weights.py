@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from monai.data import MetaTensor
 from scipy import ndimage
 
 from monai_instance_loss.transforms import InstanceWeightMap, LabelInstances
@@ -120,11 +121,81 @@ def test_all_background_and_all_foreground(shape, value):
         ({"background_weight": math.inf}, ValueError, "Expected `background_weight` to be finite .* but got inf"),
         ({"background_weight": "1"}, TypeError, "Expected `background_weight` to be a number, but got '1'"),
         ({"connectivity": 1, "is_instances": True}, ValueError, "Expected `connectivity` to be None .* but got 1"),
+        ({"mode": "edge"}, ValueError, "Expected `mode` to be 'inverse' or 'border', but got 'edge'"),
+        ({"w0": 3}, ValueError, "Expected `w0` to be None for mode 'inverse', but got 3"),
+        ({"sigma_mm": 2.0}, ValueError, "Expected `sigma_mm` to be None for mode 'inverse', but got 2.0"),
+        ({"spacing_mm": (1, 1)}, ValueError, r"Expected `spacing_mm` to be None .* but got \(1, 1\)"),
+        ({"mode": "border", "w0": -1}, ValueError, "Expected `w0` to be finite and 0 or more, but got -1"),
+        ({"mode": "border", "sigma_mm": 0}, ValueError, "Expected `sigma_mm` to be finite and above 0, but got 0"),
     ],
 )
 def test_bad_options_are_refused(options, error, message):
     with pytest.raises(error, match=message):
         InstanceWeightMap(**options)
+
+
+def _naive_border(mask: np.ndarray, w0: float, sigma_mm: float, spacing_mm: tuple[float, ...]) -> np.ndarray:
+    """The formula, voxel by voxel and instance by instance."""
+    out = np.zeros(mask.shape)
+    for c, channel in enumerate(mask):
+        labels, count = ndimage.label(channel, np.ones((3,) * channel.ndim))
+        for index in np.ndindex(channel.shape):
+            distances = sorted(
+                min(math.dist(np.multiply(index, spacing_mm), np.multiply(v, spacing_mm)) for v in voxels)
+                for voxels in (np.argwhere(labels == i) for i in range(1, count + 1))
+            )
+            if count >= 2:
+                out[c][index] = w0 * math.exp(-((distances[0] + distances[1]) ** 2) / (2 * sigma_mm**2))
+    return out
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing_mm"), [((2, 7, 6), (1.0, 2.5)), ((1, 5, 6, 4), (1.0, 0.9, 3.0)), ((3, 1, 20), (1.0, 1.0))]
+)
+@pytest.mark.parametrize(("w0", "sigma_mm"), [(10.0, 5.0), (3.0, 0.7)])
+@pytest.mark.parametrize("background_weight", [1.0, None])
+def test_border_term_agrees_with_a_naive_loop(shape, spacing_mm, w0, sigma_mm, background_weight):
+    mask = (np.random.default_rng(0).random(shape) < 0.12).astype(np.uint8)
+    assert label_count(mask) >= 2
+    transform = InstanceWeightMap(background_weight, mode="border", w0=w0, sigma_mm=sigma_mm, spacing_mm=spacing_mm)
+    expected = InstanceWeightMap(background_weight)(mask) + _naive_border(mask, w0, sigma_mm, spacing_mm)
+    np.testing.assert_allclose(transform(mask), expected, rtol=1e-6, atol=1e-6)
+
+
+def label_count(mask: np.ndarray) -> int:
+    return ndimage.label(mask[0])[1]
+
+
+def test_border_term_by_hand():
+    # w0 exp(-(d1 + d2)^2 / (2 sigma^2)), voxels of 2 mm: 0 + 6, 2 + 4, 4 + 2, 6 + 0 and 8 + 2 mm
+    out = InstanceWeightMap(0, mode="border", w0=8, sigma_mm=6, spacing_mm=(1, 2))(np.array([[[1, 0, 0, 1, 0]]]))
+    near, far = 8 * math.exp(-36 / 72), 8 * math.exp(-100 / 72)
+    # both instances have the inverse weight 1
+    np.testing.assert_allclose(out, [[[1 + near, near, near, 1 + near, far]]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("mask", [np.zeros((1, 4, 4)), np.pad(np.ones((1, 2, 2)), ((0, 0), (1, 1), (1, 1)))])
+def test_fewer_than_two_instances_have_no_border_between_them(mask):
+    out = InstanceWeightMap(mode="border", spacing_mm=(1, 1))(mask)
+    np.testing.assert_array_equal(out, InstanceWeightMap()(mask))
+
+
+def test_border_term_reads_the_voxel_size_of_a_metatensor_and_needs_one():
+    mask = np.array([[[[1], [0], [0], [1]]]])
+    affine = torch.tensor([[0.0, -2, 0, 5], [1, 0, 0, -7], [0, 0, 3, 2], [0, 0, 0, 1]])
+    transform = InstanceWeightMap(mode="border")
+    expected = InstanceWeightMap(mode="border", spacing_mm=(1, 2, 3))(mask)
+    np.testing.assert_array_equal(transform(MetaTensor(torch.from_numpy(mask), affine=affine)), expected)
+    with pytest.raises(ValueError, match="Expected `spacing_mm` or a MetaTensor"):
+        transform(mask)
+
+
+def test_border_term_leaves_ignored_voxels_out():
+    instance_map = np.array([[[4, -1, 9, 0]]])
+    out = InstanceWeightMap(mode="border", spacing_mm=(1, 1), is_instances=True)(instance_map)
+    assert out[0, 0, 1] == 0
+    # nearest at 0 and 2 mm, the defaults of the paper: 10 exp(-4 / 50)
+    np.testing.assert_allclose(out[0, 0, 0], 1 + 10 * math.exp(-4 / 50), rtol=1e-6)
 
 
 def test_bad_masks_are_refused():

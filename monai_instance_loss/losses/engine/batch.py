@@ -113,10 +113,7 @@ class Batch:
     @cached_property
     def is_predicted(self) -> torch.Tensor:
         """Bool (V,): which of the foreground is predicted."""
-        # what is no target is there because it is predicted
-        predicted = torch.ones(self.position.shape, dtype=torch.bool, device=self.position.device)
-        of_target = self.predicted.reshape(-1).index_select(0, self.target_position)
-        return predicted.index_copy_(0, self._target_index, of_target)
+        return self.predicted.reshape(-1).index_select(0, self.position)
 
     @cached_property
     def foreground(self) -> Voxels:

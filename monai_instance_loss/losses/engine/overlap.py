@@ -115,6 +115,7 @@ class Overlap(ABC):
     ) -> InstanceScores:
         """Values (count,) of the scored instances, and of whole blocks, by their index, where there is none."""
 
+    @cached_property
     @abstractmethod
     def classes_present(self) -> torch.Tensor:
         """Bool (C,): classes with an instance on either side; all of them where there is none at all."""
@@ -221,13 +222,14 @@ class VoxelOverlap(Overlap):
         """Values (count,) of the scored instances, and of whole blocks, by their index, where there is none."""
         count = side.count_by_block(self.blocks)
         # classes that are nowhere in the batch are not averaged over: there is nothing to score in their blocks
-        bare = ((count == 0) & self.classes_present().repeat(self.shape[0])).nonzero().squeeze(1)
+        bare = ((count == 0) & self.classes_present.repeat(self.shape[0])).nonzero().squeeze(1)
         values, block = values[side.scored], side.block[side.scored]
         if bare.numel():
             values = torch.cat([values, of_whole_blocks(bare).to(values.dtype)])
             block = torch.cat([block, bare])
         return InstanceScores(values, block, segment_sum(values, block, self.blocks), count.clamp(min=1))
 
+    @cached_property
     def classes_present(self) -> torch.Tensor:
         """Bool (C,): classes with an instance on either side; all of them where there is none at all."""
         channels = self.shape[1]

@@ -10,6 +10,7 @@ import torch
 from torch.nn.modules.loss import _Loss
 
 from monai_instance_loss.losses.engine.batch import Batch
+from monai_instance_loss.losses.engine.eager import eager
 from monai_instance_loss.losses.engine.options import InputOptions
 from monai_instance_loss.losses.engine.reduction import checked_reduction, reduce_blocks
 from monai_instance_loss.losses.engine.voxels import Map
@@ -95,7 +96,7 @@ class ImageLoss(_Loss, ABC):
         """The loss of each sample's channel (B, C), or (B, 1) where a loss takes all classes together."""
 
     # what follows depends on the data at every step: one clean break in a compiled graph, instead of dozens
-    @torch.compiler.disable
+    @eager
     def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """The loss of each sample's channel, reduced."""
         return self.on_batch(self.inputs.prepare(input, target))

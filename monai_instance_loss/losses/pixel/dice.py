@@ -68,8 +68,10 @@ class DiceRegionLoss(RegionLoss):
         """One minus the Dice (or Jaccard) index of each region."""
         tp, counted = sums.on["p"], squared if self.squared_pred else "p"
         total = sums.on[counted] + sums.off[counted] + sums.target_voxels
-        denominator = 2 * (total - tp) if self.jaccard else total
-        return 1 - (2 * tp + self.smooth_nr) / (denominator + self.smooth_dr)
+        denominator = (2 * (total - tp) if self.jaccard else total) + self.smooth_dr
+        # without smoothing, nothing predicted where there is nothing is right
+        nothing = denominator == 0
+        return torch.where(nothing, 0, 1 - (2 * tp + self.smooth_nr) / torch.where(nothing, 1, denominator))
 
 
 class JaccardLoss(DiceRegionLoss):

@@ -8,12 +8,14 @@ from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+from monai.losses import DeepSupervisionLoss
 from torch.nn.modules.loss import _Loss
 
 from monai_instance_loss._checks import checked_fraction, checked_size, checked_weights
 from monai_instance_loss.instances.labelling import resolve_connectivity
 from monai_instance_loss.losses.engine.batch import Batch
 from monai_instance_loss.losses.engine.cuda import TableOverlap, table_maps
+from monai_instance_loss.losses.engine.eager import eager
 from monai_instance_loss.losses.engine.options import InputOptions
 from monai_instance_loss.losses.engine.overlap import Overlap, VoxelOverlap
 from monai_instance_loss.losses.engine.reduction import Averaging
@@ -86,7 +88,7 @@ class TermsLoss(_Loss, ABC):
         self.last_terms = None
 
     # what follows depends on the data at every step: one clean break in a compiled graph, instead of dozens
-    @torch.compiler.disable
+    @eager
     def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """The weighted sum of the terms, a scalar with graph."""
         wanted = {name: weight for name, weight in self.weights.items() if weight > 0}
@@ -95,7 +97,7 @@ class TermsLoss(_Loss, ABC):
             return input.as_subclass(torch.Tensor).flatten()[:0].sum()
         return torch.stack([weight * values[name] for name, weight in wanted.items()]).sum()
 
-    @torch.compiler.disable
+    @eager
     def terms(self, input: torch.Tensor, target: torch.Tensor) -> Any:
         """All terms, unweighted, scalars with graph: a NamedTuple."""
         return self.terms_type(**self._values(input, target, frozenset(self.terms_type._fields)))
@@ -115,6 +117,22 @@ class TermsLoss(_Loss, ABC):
         return None
 
     def _values(self, input: torch.Tensor, target: torch.Tensor, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
+        if all(isinstance(each, torch.Tensor) for each in (input, target)) and input.ndim == target.ndim + 1:
+            # what DynUNet stacks in training, full resolution at every level
+            levels = [self._level_values(level, target, wanted) for level in input.unbind(1)]
+            weights = DeepSupervisionLoss(self).get_weights(len(levels))
+            values = {
+                name: torch.stack([weight * level[name] for weight, level in zip(weights, levels, strict=True)]).sum()
+                for name in wanted
+            }
+        else:
+            values = self._level_values(input, target, wanted)
+        self.last_terms = {name: value.detach() for name, value in values.items()}
+        return values
+
+    def _level_values(
+        self, input: torch.Tensor, target: torch.Tensor, wanted: frozenset[str]
+    ) -> dict[str, torch.Tensor]:
         batch = self.inputs.prepare(input, target, self._threshold(wanted))
         resolve_connectivity(self.connectivity, input.ndim - 2)
         values: dict[str, torch.Tensor] = {}
@@ -125,7 +143,6 @@ class TermsLoss(_Loss, ABC):
                 values["pixel"] = self._pixel(input, target, batch)
             if wanted - {"pixel"}:
                 values |= self._instance_values(batch, wanted)
-        self.last_terms = {name: value.detach() for name, value in values.items()}
         return values
 
     def _pixel(self, input: torch.Tensor, target: torch.Tensor, batch: Batch) -> torch.Tensor:

@@ -80,7 +80,7 @@ def center_scores(overlap: VoxelOverlap, criterion: Criterion, radius: int) -> t
 
 def _center(overlap: Overlap, loss: Any) -> torch.Tensor:
     values = center_scores(with_voxels(overlap), loss.center_loss, loss.center_radius)
-    value: torch.Tensor = loss.averaging.samples(values, overlap.shape, overlap.classes_present())
+    value: torch.Tensor = loss.averaging.samples(values, overlap.shape, overlap.classes_present)
     return value
 
 

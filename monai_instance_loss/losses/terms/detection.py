@@ -79,7 +79,7 @@ def fdr_scores(overlap: Overlap) -> torch.Tensor:
 
 
 def _over_samples(overlap: Overlap, loss: Any, values: torch.Tensor) -> torch.Tensor:
-    value: torch.Tensor = loss.averaging.samples(values, overlap.shape, overlap.classes_present())
+    value: torch.Tensor = loss.averaging.samples(values, overlap.shape, overlap.classes_present)
     return value
 
 

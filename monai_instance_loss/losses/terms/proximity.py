@@ -68,7 +68,7 @@ def proximity_scores(
 def _proximity(overlap: Overlap, loss: Any) -> torch.Tensor:
     true, pred = scores_of_both(overlap, loss)
     values = proximity_scores(with_voxels(overlap), true, pred, loss.proximity, loss.box_distance)
-    value: torch.Tensor = loss.averaging.samples(values, overlap.shape, overlap.classes_present())
+    value: torch.Tensor = loss.averaging.samples(values, overlap.shape, overlap.classes_present)
     return value
 
 

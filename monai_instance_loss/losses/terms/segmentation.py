@@ -70,7 +70,7 @@ def _of_pred(overlap: Overlap, loss: Any) -> InstanceScores:
 
 
 def _averaged(overlap: Overlap, loss: Any, scores: InstanceScores) -> torch.Tensor:
-    value: torch.Tensor = loss.averaging.instances(scores.total, scores.count, overlap.shape, overlap.classes_present())
+    value: torch.Tensor = loss.averaging.instances(scores.total, scores.count, overlap.shape, overlap.classes_present)
     return value
 
 

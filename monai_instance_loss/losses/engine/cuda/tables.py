@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import get_args
 
 import torch
@@ -119,6 +120,7 @@ class TableOverlap(Overlap):
         total = side.sum_by_block(values, self.blocks) + torch.where(count == 0, whole, 0)
         return InstanceScores(torch.cat([values, whole]), torch.cat([side.block, every]), total, count.clamp(min=1))
 
+    @cached_property
     def classes_present(self) -> torch.Tensor:
         """Bool (C,): classes with an instance on either side; all of them where there is none at all."""
         present = (self._counts[0] + self._counts[1]).view(self.shape).sum(0) > 0

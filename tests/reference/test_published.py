@@ -6,6 +6,7 @@ import inspect
 import json
 import pickle
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from monai.losses import DiceCELoss, DiceLoss
 
 from monai_instance_loss import label_instances, losses, reference
 
-DATA = Path(__file__).parent / "losses" / "data"
+DATA = Path(__file__).parents[1] / "losses" / "data"
 CASES = json.loads((DATA / "reference_cases.json").read_text())["cases"]
 CLASSES = ["InstanceLoss", "InstanceCenterLoss", "ICILoss"]
 
@@ -83,6 +84,25 @@ def test_signatures_are_the_published_ones(name):
         "weighted_instance_wise": False,
         "weighted_fdr": False,
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        ("InstanceLoss", "pixel instance instance_pred center false missed proximity"),
+        ("InstanceCenterLoss", "pixel instance instance_pred center false missed"),
+        ("ICILoss", "pixel instance center fdr false missed"),
+    ],
+)
+@pytest.mark.parametrize("min_instance_size", [0, 1])
+def test_new_terms_do_not_change_what_is_returned(monkeypatch, name, published, min_instance_size):
+    names = published.split()
+    grown = NamedTuple("Grown", [(term, float) for term in ("added", *reversed(names), "more")])
+    values = {term: float(i) for i, term in enumerate(names)}
+    monkeypatch.setattr(getattr(losses, name), "terms", lambda *_: grown(added=-1.0, more=-1.0, **values))
+    labels = torch.ones(1, 1, 4, 4)
+    got = make(name, activation="none", spatial_dims=2, min_instance_size=min_instance_size)(labels, labels)
+    assert got == tuple(values.values())
 
 
 def scene():
