@@ -84,14 +84,22 @@ def terms(
             else:
                 ids = instance_map[b, c].numpy() * mask
                 true = [ids == k for k in np.unique(ids[ids > 0])]
-            blocks.append(_block(p[b, c], mask, true, frozen[b, c], options))
+            kept = torch.ones_like(p[b, c], dtype=torch.bool) if ignored is None else ~ignored[b, 0]
+            blocks.append(_block(p[b, c], mask, true, frozen[b, c], kept, options))
         by_class.append(blocks)
     present = [blocks for blocks in by_class if any(block.has_instances for block in blocks)] or by_class
     per_class = [_reduce(blocks, options) for blocks in present]
     return {name: sum(values[name] for values in per_class) / len(per_class) for name in per_class[0]}
 
 
-def _block(p: torch.Tensor, y: np.ndarray, true: list[np.ndarray], frozen: torch.Tensor, options: Options) -> Block:
+def _block(
+    p: torch.Tensor,
+    y: np.ndarray,
+    true: list[np.ndarray],
+    frozen: torch.Tensor,
+    kept: torch.Tensor,
+    options: Options,
+) -> Block:
     pred = components(p.detach().numpy() >= options.threshold, options.connectivity)
     touches = [[bool((g & q).any()) for q in pred] for g in true]
     # small instances still touch and are touched, but have no score of their own
@@ -163,7 +171,7 @@ def _block(p: torch.Tensor, y: np.ndarray, true: list[np.ndarray], frozen: torch
         true_values,
         pred_values,
         bool(true or pred),
-        options.center_loss(center_pred, center_true),
+        options.center_loss(center_pred * kept, center_true * kept),
         false,
         missed,
         proximity,

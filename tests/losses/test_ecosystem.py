@@ -69,14 +69,18 @@ def test_torchs_compiler_is_not_imported_with_the_package():
 def test_threads_and_replicas_share_no_state(name):
     # DataParallel runs replicas of a loss inside a model in threads
     loss = getattr(losses, name)(sigmoid=True)
-    before = copy.deepcopy({key: value for key, value in vars(loss).items() if key != "_modules"})
+    # what a call leaves behind is the terms of one of the calls, whichever was last
+    changing = ("_modules", "last_terms")
+    before = copy.deepcopy({key: value for key, value in vars(loss).items() if key not in changing})
     batches = [data(seed) for seed in range(6)]
     expected = [loss(4 * image - 2, target) for image, target in batches]
     with ThreadPoolExecutor(4) as pool:
         values = list(pool.map(lambda batch: loss(4 * batch[0] - 2, batch[1]), batches * 3))
     assert all(torch.equal(value, wanted) for value, wanted in zip(values, expected * 3, strict=True))
-    after = {key: value for key, value in vars(loss).items() if key != "_modules"}
+    after = {key: value for key, value in vars(loss).items() if key not in changing}
     assert repr(before) == repr(after)
+    last = sum(loss.weights[name] * float(term) for name, term in loss.last_terms.items())
+    assert any(last == pytest.approx(float(value), rel=1e-5) for value in expected)
 
 
 @pytest.mark.parametrize("name", NAMES)

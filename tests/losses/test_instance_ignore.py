@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from monai.losses import DiceCELoss, DiceLoss
 
 from monai_instance_loss.instances import label_instances
 from monai_instance_loss.losses import InstanceLoss, InstanceLossTerms
+from monai_instance_loss.losses.pixel import BinaryCELoss
 
 TERMS = InstanceLossTerms._fields[1:]
 WITHOUT_PIXEL = {**dict.fromkeys(TERMS, 1.0), "pixel": 0.0}
@@ -73,12 +76,51 @@ def test_class_labels(naive, soft_batch):
             torch.testing.assert_close(actual, expected[name], rtol=1e-5, atol=1e-6)
 
 
-def test_one_hot_target_without_any_class_is_ignored_as_in_monai(soft_batch):
+@pytest.mark.parametrize("channels", [[0], [2], [0, 1, 2]])
+def test_a_one_hot_target_is_ignored_where_any_channel_holds_the_value(naive, soft_batch, channels):
     logits, _ = soft_batch((2, 3, 13, 14), 2)
     labels = soft_batch((2, 3, 13, 14), 3)[0].argmax(1, keepdim=True)
     ignored = ignored_voxels(logits.shape)
-    one_hot = torch.cat([labels == k for k in range(3)], 1).masked_fill(ignored, False)
-    check_ignored(InstanceLoss(softmax=True, ignore_index=-1, weights=WITHOUT_PIXEL), logits, one_hot, ignored)
+    one_hot = torch.cat([labels == k for k in range(3)], 1)
+    marked = one_hot.short()
+    marked[:, channels] = marked[:, channels].masked_fill(ignored, -1)
+    loss = InstanceLoss(softmax=True, ignore_index=-1, weights=WITHOUT_PIXEL)
+    check_ignored(loss, logits, marked, ignored)
+    expected = naive.terms(torch.softmax(logits, 1), one_hot, naive.Options(threshold=0.1), ignored=ignored)
+    for name in TERMS:
+        torch.testing.assert_close(getattr(loss.terms(logits, marked), name), expected[name], rtol=1e-5, atol=1e-6)
+
+
+def test_a_voxel_of_no_class_is_not_ignored(soft_batch):
+    """Unlike in MONAI, where it is: a target of independent channels has nothing but such voxels around its lesions."""
+    logits, target = soft_batch((2, 2, 13, 14), 2)
+    assert (target == 0).all(1).any()
+    loss = InstanceLoss(sigmoid=True, ignore_index=-1, weights=WITHOUT_PIXEL)
+    without = InstanceLoss(sigmoid=True, weights=WITHOUT_PIXEL)
+    assert torch.equal(loss(logits, target), without(logits, target))
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_values_that_every_channel_holds_are_refused(soft_batch, value):
+    logits, target = soft_batch((1, 2, 6, 7), 2)
+    with pytest.raises(ValueError, match=f"`ignore_index` to be other than 0 and 1 .*2 channels, but got {value}"):
+        InstanceLoss(sigmoid=True, ignore_index=value)(logits, target)
+
+
+def test_centers_leave_ignored_voxels_out():
+    """A lesion beside ignored voxels paints a box over them, which is not scored there."""
+    target = torch.zeros(1, 1, 20, 20, dtype=torch.float64)
+    target[0, 0, 10, 10] = 1
+    p, marked = 0.5 * target, target.clone()
+    marked[0, 0, :, 11:] = -1
+    # radius 2: columns 7 to 11 and rows 7 to 11, of which 4 x 5 voxels are left; presence 0.5
+    for criterion in (None, lambda a, b: DiceLoss()(a, b)):
+        loss = InstanceLoss(ignore_index=-1, center_radius=2, center_loss=criterion)
+        expected = 1 - (2 * 0.5 * 20 + 1e-5) / (0.5 * 20 + 20 + 1e-5)
+        assert float(loss.terms(p, marked).center) == pytest.approx(expected, abs=1e-9)
+    # a mean is over the voxels that are not ignored: 220 of 400, on 20 of which the cross-entropy is log 2
+    loss = InstanceLoss(ignore_index=-1, center_radius=2, center_loss=BinaryCELoss())
+    assert float(loss.terms(p, marked).center) == pytest.approx(math.log(2) * 20 / 220, abs=1e-9)
 
 
 def test_instance_map(naive, soft_batch):
@@ -165,7 +207,7 @@ def test_pixel_losses_of_several_classes_sum_over_what_is_left(soft_batch, activ
     if to_onehot_y:
         target = labels.masked_fill(ignored, 255)
     else:
-        target = torch.cat([labels == k for k in range(3)], 1).masked_fill(ignored, False).double()
+        target = torch.cat([labels == k for k in range(3)], 1).double().masked_fill(ignored, 255)
     flags = {activation: True} if activation != "none" else {}
     input = logits if flags else logits.softmax(1)
     # the foreground classes: background gains the ignored voxels as true positives

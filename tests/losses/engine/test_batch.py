@@ -8,11 +8,11 @@ import torch
 from monai_instance_loss.instances import label_instances
 from monai_instance_loss.instances.backends import SparseLabels
 from monai_instance_loss.losses import InstanceLoss, RegionLoss, RegionSums, pixel
-from monai_instance_loss.losses.engine import batch as volume
-from monai_instance_loss.losses.engine.batch import Volume
+from monai_instance_loss.losses.engine import batch as batch_module
+from monai_instance_loss.losses.engine.batch import Batch
 from monai_instance_loss.losses.engine.options import InputOptions
 from monai_instance_loss.losses.engine.reading import read
-from monai_instance_loss.losses.engine.voxels import Voxels
+from monai_instance_loss.losses.engine.voxels import LogitVoxels, ProbabilityVoxels, squared
 
 REGION = sorted(
     name
@@ -23,13 +23,12 @@ REGION = sorted(
 )
 
 
-def sums_of_whole_maps(loss, x, target, kept, kind):
+def sums_of_whole_maps(loss, voxels, target, kept):
     """What a RegionLoss needs of each sample's channel, from maps over everything."""
-    voxels = Voxels(**{kind: x.flatten(0, 1)})
     on, off = (target & kept).flatten(0, 1), (~target & kept).flatten(0, 1)
     return RegionSums(
-        tuple(torch.where(on, values, 0).flatten(1).sum(1) for values in loss.on_maps(voxels)),
-        tuple(torch.where(off, values, 0).flatten(1).sum(1) for values in loss.off_maps(voxels)),
+        {name: torch.where(on, voxels.map(name), 0).flatten(1).sum(1) for name in loss.on},
+        {name: torch.where(off, voxels.map(name), 0).flatten(1).sum(1) for name in loss.off},
         on.flatten(1).sum(1),
         (on | off).flatten(1).sum(1),
     )
@@ -49,13 +48,13 @@ def test_sums_are_those_of_whole_maps(name, options, threshold, soft_batch):
     loss = getattr(pixel, name)(**options)
     channels, results = logits.shape[1], []
     x = logits.clone().requires_grad_()
-    volume = Volume(InputOptions(**options).prepare(x, target), threshold)
-    dense = x if not options else x.masked_fill(~kept, 0)
+    batch = InputOptions(**options).prepare(x, target, threshold)
+    dense = (LogitVoxels if options else ProbabilityVoxels)(x.masked_fill(~kept, 0).flatten(0, 1))
     for sums in (
-        volume.sums(loss.on_maps, loss.off_maps),
-        sums_of_whole_maps(loss, dense, target == 1, kept, "logit" if options else "p"),
+        RegionSums(*batch.sums(loss.on, loss.off), batch.target_voxels, batch.voxels_per_block),
+        sums_of_whole_maps(loss, dense, target == 1, kept),
     ):
-        value = loss.score_image(sums, channels).sum()
+        value = loss.score_image(sums, channels, loss.inputs.has_background(channels)).sum()
         results.append((value.detach(), *torch.autograd.grad(value, x)))
     assert all(part.isfinite().all() for part in results[0])
     torch.testing.assert_close(results[0], results[1], rtol=1e-9, atol=1e-12)
@@ -64,9 +63,9 @@ def test_sums_are_those_of_whole_maps(name, options, threshold, soft_batch):
 def test_off_sums_after_single_voxels_are_the_same(soft_batch):
     logits, target = soft_batch((2, 1, 12, 13), 2)
     loss = pixel.DiceCERegionLoss()
-    early, late = (Volume(InputOptions(sigmoid=True).prepare(logits, target), 0.3) for _ in range(2))
+    early, late = (InputOptions(sigmoid=True).prepare(logits, target, 0.3) for _ in range(2))
     assert late.foreground.logit.shape == late.position.shape
-    torch.testing.assert_close(late.off_sums(loss.off_maps), early.off_sums(loss.off_maps))
+    torch.testing.assert_close(late.off_sums(loss.off), early.off_sums(loss.off))
     torch.testing.assert_close(late.foreground.p, early.foreground.p)
 
 
@@ -75,7 +74,7 @@ def test_a_sparse_prediction_is_labelled_where_it_is_predicted():
     # a lesion that is found at both ends, one that is missed, and a false component
     target[0, 0, 3, 3, 2:9] = target[0, 0, 20, 1, 1] = 1
     logits[0, 0, 3, 3, 1:4] = logits[0, 0, 3, 3, 7:9] = logits[0, 0, 12, 5:7, 5] = 9
-    batch = Volume(InputOptions(sigmoid=True).prepare(logits, target), 0.5)
+    batch = InputOptions(sigmoid=True).prepare(logits, target, 0.5)
     found = batch.label_predicted(None)
     assert isinstance(found.source, SparseLabels)
     assert found.count == 3
@@ -93,7 +92,7 @@ def test_logits_are_read_once(soft_batch, monkeypatch):
         names.append(args[3])
         return read(*args)
 
-    monkeypatch.setattr(volume, "read", recorded)
+    monkeypatch.setattr(batch_module, "read", recorded)
     criterion = pixel.DiceCERegionLoss()
     # the second sample has no lesion, and is scored as a whole
     target[1] = 0
@@ -104,10 +103,14 @@ def test_logits_are_read_once(soft_batch, monkeypatch):
 
 def test_maps_that_are_not_read_for_are_summed_as_well(soft_batch):
     logits, target = soft_batch((2, 1, 12, 13), 2)
-    batch = Volume(InputOptions(sigmoid=True).prepare(logits, target), 0.3)
-    # a loss that leaves `off_maps` at its default gets the sums of maps that it does not use
-    p, _ = batch.off_sums(lambda voxels: (voxels.p, voxels.ce_on))
-    torch.testing.assert_close(p, torch.where(target == 1, 0, logits.sigmoid()).flatten(1).sum(1))
+    batch = InputOptions(sigmoid=True).prepare(logits, target, 0.3)
+    p = torch.where(target == 1, 0, logits.sigmoid()).flatten(1)
+    for squares in (squared, lambda voxels: voxels.p**2):
+        sums = batch.off_sums(("p", squares))
+        assert list(sums) == ["p", squares]
+        torch.testing.assert_close(sums, {"p": p.sum(1), squares: (p**2).sum(1)})
+        # of some blocks, once those of all are known
+        torch.testing.assert_close(batch.off_sums((squares,), torch.tensor([1]))[squares], (p**2).sum(1)[1:])
 
 
 @pytest.mark.parametrize(
@@ -119,54 +122,56 @@ def test_whole_maps_of_a_gpu_have_the_same_sums(options, soft_batch, monkeypatch
         target[:, :, 2:4] = 2
     x, losses, results = logits.requires_grad_(), (pixel.DiceCERegionLoss(), pixel.FocalRegionLoss()), []
     for is_on_cpu in (True, False):
-        monkeypatch.setattr(Volume, "_is_on_cpu", is_on_cpu)
-        batch = Volume(InputOptions(**options).prepare(x, target))
-        sums = [batch.sums(loss.on_maps, loss.off_maps) for loss in losses]
-        total = sum(values.square().sum() for each in sums for values in (*each.on, *each.off))
-        counts = [(each.target_voxels, each.voxels) for each in sums]
-        results.append(([(each.on, each.off) for each in sums], counts, torch.autograd.grad(total, x)))
+        monkeypatch.setattr(Batch, "_is_on_cpu", is_on_cpu)
+        batch = InputOptions(**options).prepare(x, target)
+        sums = [batch.sums(loss.on, loss.off) for loss in losses]
+        total = sum(values.square().sum() for each in sums for part in each for values in part.values())
+        results.append((sums, (batch.target_voxels, batch.voxels_per_block), torch.autograd.grad(total, x)))
     torch.testing.assert_close(results[0], results[1], rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["logit", "p"])
-def test_gradcheck_of_voxels_without_some(kind):
-    generator = torch.Generator().manual_seed(0)
-    values = torch.randn(3, 4, generator=generator, dtype=torch.float64)
-    values = (values.sigmoid() if kind == "p" else values).requires_grad_()
-
-    def parts(values):
-        off = Voxels(**{kind: values}).without(torch.tensor([1, 6, 7]))
-        return off.p, off.ce_off, off.ce_on * off.p
-
-    assert torch.autograd.gradcheck(parts, values)
+def test_softmax_sums_of_some_blocks_are_those_of_all(soft_batch):
+    logits, _ = soft_batch((2, 3, 6, 7), 2)
+    labels = soft_batch((2, 3, 6, 7), 3)[0].argmax(1, keepdim=True)
+    batch = InputOptions(softmax=True, to_onehot_y=True).prepare(logits, labels, 0.3)
+    every = batch.off_sums(("p", "ce_off"))
+    # a batch without sums that are known already
+    some = batch.with_threshold(0.5).off_sums(("p", "ce_off"), torch.tensor([4, 1]))
+    torch.testing.assert_close(some, {name: values[[4, 1]] for name, values in every.items()})
 
 
-@pytest.mark.parametrize("kind", ["logit", "p"])
-def test_voxels_without_some_have_a_probability_of_0_there(kind):
-    values = torch.tensor([[0.2, 0.9], [0.4, 0.6]])
-    whole = Voxels(**{kind: values})
-    off = whole.without(torch.tensor([2]))
-    mask = torch.tensor([[False, False], [True, False]])
-    for name, at_zero in (("p", 0.0), ("ce_off", 0.0)):
-        torch.testing.assert_close(getattr(off, name), getattr(whole, name).masked_fill(mask, at_zero))
-    # the cross-entropy of a target voxel with a probability of 0 is as large as it gets
-    assert float(off.ce_on[1, 0]) > 80
-    torch.testing.assert_close(off.ce_on[~mask], whole.ce_on[~mask])
+def test_counts_positions_and_means_leave_ignored_voxels_out():
+    p = torch.tensor([[[[0.9, 0.2, 0.8, 0.6]]]])
+    batch = InputOptions(ignore_index=7).prepare(p, torch.tensor([[[[1, 0, 7, 0]]]]), 0.5)
+    assert batch.blocks == 1
+    assert batch.kept.tolist() == [[[True, True, False, True]]]
+    assert batch.target_voxels.tolist() == [1]
+    assert batch.voxels_per_block.tolist() == [3]
+    # voxels 0 and 3 are at least 0.5; so is 2, which is ignored
+    assert batch.predicted.tolist() == [[[True, False, False, True]]]
+    assert batch.position.tolist() == [0, 3]
+    assert batch.is_target.tolist() == [True, False]
+    assert batch.is_predicted.tolist() == [True, True]
+    # (0.9 + 0.2 + 0.6) / 3, with 0 where it is ignored
+    torch.testing.assert_close(batch.mean(batch.voxels.p), torch.tensor([1.7 / 3]))
 
 
-@pytest.mark.parametrize("kind", ["logit", "p"])
-def test_selected_voxels(kind):
-    chosen = Voxels(**{kind: torch.tensor([0.2, 0.9, 0.4])}).select(torch.tensor([2, 0]))
-    torch.testing.assert_close(chosen.p, Voxels(**{kind: torch.tensor([0.4, 0.2])}).p)
+def test_another_threshold_changes_what_is_predicted_and_nothing_else():
+    target = torch.tensor([[[[1.0, 0.0, 0.0]]]])
+    batch = InputOptions().prepare(torch.tensor([[[[0.9, 0.4, 0.2]]]]), target, 0.5)
+    assert batch.predicted.tolist() == [[[True, False, False]]]
+    other = batch.with_threshold(0.3)
+    assert other.predicted.tolist() == [[[True, True, False]]]
+    assert batch.predicted.tolist() == [[[True, False, False]]]
+    assert torch.equal(other.target, batch.target)
+    # nobody asks for predictions: the target alone is foreground
+    nobody = InputOptions().prepare(torch.tensor([[[[0.9, 0.4, 0.2]]]]), target)
+    assert not nobody.predicted.any()
+    assert nobody.position.tolist() == [0]
 
 
-def test_extreme_logits_have_finite_cross_entropies_and_gradients():
-    x = torch.tensor([-1e4, -90.0, -20.0, 0.0, 20.0, 39.0, 41.0, 90.0, 1e4], requires_grad=True)
-    for position in (torch.zeros(0, dtype=torch.int64), torch.tensor([4])):
-        off = Voxels(logit=x).without(position)
-        (off.ce_off.sum() + off.p.sum()).backward()
-    assert x.grad.isfinite().all()
-    expected = torch.nn.functional.binary_cross_entropy_with_logits(
-        x.double(), torch.zeros(9).double(), reduction="none"
-    )
-    torch.testing.assert_close(Voxels(logit=x).ce_off, expected.float())
+def test_zero_is_zero_whatever_the_values_are_and_has_a_graph():
+    x = torch.full((1, 1, 2, 2), torch.nan, requires_grad=True)
+    zero = InputOptions(sigmoid=True).prepare(x, torch.zeros(1, 1, 2, 2)).zero()
+    assert zero.requires_grad
+    assert float(zero.detach()) == 0

@@ -65,9 +65,9 @@ def test_every_exported_region_loss_is_tested():
         in {
             "compound",
             "cross_entropy",
+            "dice",
             "exponential_logarithmic",
             "focal",
-            "overlap",
             "sensitivity_specificity",
             "tversky",
             "unified_focal",

@@ -6,7 +6,7 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
-from monai_instance_loss.losses.engine.checks import checked_fraction, checked_size, checked_weights
+from monai_instance_loss._checks import checked_choice, checked_fraction, checked_number, checked_size, checked_weights
 
 DEFAULTS = MappingProxyType({"a": 1.0, "b": 0.0})
 
@@ -55,3 +55,25 @@ def test_sizes_are_whole():
     for value in (1.0, "1", None, True):
         with pytest.raises(TypeError, match=rf"Expected `radius` to be an integer, but got {re.escape(repr(value))}"):
             checked_size("radius", value)
+
+
+def test_numbers_are_finite_and_within_their_bounds():
+    assert checked_number("beta", 0) == checked_number("beta", 0.0) == 0
+    assert checked_number("beta", 1, high=1) == 1
+    assert type(checked_number("beta", 3)) is float
+    for value in (-1e-9, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match=f"Expected `beta` to be finite and 0 or more, but got {value!r}"):
+            checked_number("beta", value)
+    for value in (0.99, 2.01, float("nan")):
+        with pytest.raises(ValueError, match=rf"Expected `beta` to be in \[1, 2\], but got {value!r}"):
+            checked_number("beta", value, 1, 2)
+    for value in ("1", None, True):
+        with pytest.raises(TypeError, match=rf"Expected `beta` to be a number, but got {re.escape(repr(value))}"):
+            checked_number("beta", value)
+
+
+def test_choices_are_listed():
+    assert checked_choice("mode", "a", ("a", "b")) == "a"
+    for value in ("c", None):
+        with pytest.raises(ValueError, match=f'Expected `mode` to be "a" or "b", but got {value!r}'):
+            checked_choice("mode", value, ("a", "b"))

@@ -1,0 +1,129 @@
+"""Targets of every form become the same mask, and what is none of the form is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from monai_instance_loss.losses.engine import target as target_module
+from monai_instance_loss.losses.engine.options import InputOptions
+from monai_instance_loss.losses.engine.target import (
+    binary_mask,
+    class_mask,
+    ignored_voxels,
+    instance_mask,
+    value_range,
+)
+
+DTYPES = [torch.bool, torch.uint8, torch.int16, torch.int64, torch.float16, torch.float32, torch.float64]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_binary_channels_are_the_mask(dtype):
+    target = torch.tensor([[[[1, 0, 0]], [[0, 1, 1]]]]).to(dtype)
+    found = binary_mask(target)
+    assert torch.equal(found.mask, target.bool())
+    # a mask is not looked at
+    assert found.position is None if dtype == torch.bool else found.position.tolist() == [0, 4, 5]
+    assert found.ids is None
+
+
+@pytest.mark.parametrize("value", [2, -1, 0.5, torch.nan, torch.inf])
+@pytest.mark.parametrize("is_waited_for", [True, False])
+def test_what_is_not_binary_is_refused(value, is_waited_for, monkeypatch):
+    monkeypatch.setattr(target_module, "_DEVICES", () if is_waited_for else ("cpu",))
+    target = torch.zeros(2, 3, 4, 5)
+    target[0, 0, 0, 0] = 1
+    assert torch.equal(binary_mask(target).mask, target.bool())
+    target[1, 2, 3, 4] = value
+    error, message = (
+        (ValueError, r"values in \{0, 1\}, but got torch.float32 values from")
+        if is_waited_for
+        else (
+            RuntimeError,
+            "Expected `target` to be binary",
+        )
+    )
+    with pytest.raises(error, match=message):
+        binary_mask(target)
+
+
+def test_a_device_that_is_not_waited_for_reads_targets_of_all_channels(monkeypatch):
+    monkeypatch.setattr(target_module, "_DEVICES", ("cpu",))
+    one_hot = torch.tensor([[[[1.0, 0.0]], [[0.0, 1.0]]]])
+    for first in (0, 1):
+        batch = InputOptions(include_background=first == 0, sigmoid=True).prepare(one_hot, one_hot)
+        assert torch.equal(batch.target, one_hot[0, first:].bool())
+
+
+@pytest.mark.parametrize("dtype", DTYPES[1:])
+def test_class_labels_are_one_channel_a_class(dtype):
+    labels = torch.tensor([[[[0, 2, 1]]]]).to(dtype)
+    assert class_mask(labels, 4).mask.int().tolist() == [[[[1, 0, 0]], [[0, 0, 1]], [[0, 1, 0]], [[0, 0, 0]]]]
+
+
+@pytest.mark.parametrize("value", [3, -1, 0.5, torch.nan])
+def test_what_is_no_class_label_is_refused(value):
+    labels = torch.tensor([[[[0.0, 2.0, value]]]])
+    with pytest.raises(ValueError, match=r"class labels in 0\.\.2 with to_onehot_y=True, but got torch.float32 values"):
+        class_mask(labels, 3)
+
+
+@pytest.mark.parametrize("dtype", DTYPES[1:])
+def test_an_instance_map_keeps_its_ids(dtype):
+    found = instance_mask(torch.tensor([[[[0, 7, 7]], [[3, 0, 0]]]]).to(dtype), None)
+    assert found.mask.tolist() == [[[[False, True, True]], [[True, False, False]]]]
+    assert found.position.tolist() == [1, 2, 3]
+    assert found.ids.tolist() == [7, 7, 3]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (
+            -1,
+            r"an instance map \(0 background, ids above, ignore_index=-2\), but got torch.float32 values from -1 to 3",
+        ),
+        (torch.inf, "an instance map .*but got torch.float32 values from 0 to inf"),
+        (torch.nan, "an instance map .*but got torch.float32 values from nan to nan"),
+        (0.5, "an instance map of whole numbers, but got torch.float32 values from 0 to 3"),
+    ],
+)
+def test_what_is_no_instance_map_is_refused(value, message):
+    with pytest.raises(ValueError, match=message):
+        instance_mask(torch.tensor([[[[0.0, 3.0, value]]]]), -2)
+
+
+def test_nothing_is_ignored_without_a_value():
+    assert ignored_voxels(torch.zeros(1, 1, 2, 2), None) is None
+
+
+@pytest.mark.parametrize("value", [0, 1, 2, -1])
+def test_voxels_of_one_channel_are_ignored_by_their_value(value):
+    target = torch.tensor([[[[0, 1, 2, -1]]]])
+    assert ignored_voxels(target, value).tolist() == (target == value).tolist()
+
+
+def test_voxels_are_ignored_where_any_channel_holds_the_value():
+    # MONAI's rule, no channel set, is that of no value: the last voxel is kept
+    target = torch.tensor([[[[1, 2, 2, 0]], [[0, 0, 2, 0]]]])
+    assert ignored_voxels(target, 2).tolist() == [[[[False, True, True, False]]]]
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_values_that_every_channel_holds_ignore_nothing(value):
+    message = f"`ignore_index` to be other than 0 and 1 for a target of 2 channels, but got {value}"
+    with pytest.raises(ValueError, match=message):
+        ignored_voxels(torch.zeros(1, 2, 3, 3), value)
+
+
+@pytest.mark.parametrize(("dtype", "value"), [(torch.uint8, -1), (torch.uint8, 257), (torch.int8, 255)])
+def test_a_value_out_of_the_range_of_the_dtype_is_nowhere(dtype, value):
+    # -1 wraps around onto 255 in uint8, and 255 onto -1 in int8
+    target = torch.tensor([[[[0, 1, -1]]]]).to(dtype)
+    assert not ignored_voxels(target, value).any()
+
+
+def test_value_range_tells_type_and_extremes():
+    assert value_range(torch.tensor([0.25, -3.0])) == "torch.float32 values from -3 to 0.25"
+    assert value_range(torch.zeros(0, dtype=torch.int64)) == "torch.int64 values from 0 to 0"
