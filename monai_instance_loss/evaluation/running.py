@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from monai_instance_loss.data._optional import import_extra
+from monai_instance_loss._optional import import_extra
 from monai_instance_loss.evaluation.case import CaseResult, score_case
 from monai_instance_loss.evaluation.pairing import CaseFiles, Failure
 
