@@ -102,12 +102,12 @@ def _search_axis(keys: torch.Tensor, axis: int, weight: int, limit: int, cell: i
     cost = cost.clamp_(max=never).to(keys.dtype)
     if keys.device.type == "cpu":
         # numpy takes half of torch's time to begin an operation, and starts no threads that would wait for each other
-        pieces = [np.ascontiguousarray(piece) for piece in lines.flatten(1).split(_CPU_LINES, 1)]
+        pieces = (np.ascontiguousarray(piece) for piece in lines.flatten(1).split(_CPU_LINES, 1))
         arrays = [_search_lines(np, piece, cost.numpy(), steps.numpy(), limit, never) for piece in pieces]
         found = torch.from_numpy(np.concatenate(arrays, 1))
     else:
         width = max(1, _GPU_VOXELS // lines.shape[0])
-        pieces = [piece.contiguous() for piece in lines.flatten(1).split(width, 1)]
+        pieces = (piece.contiguous() for piece in lines.flatten(1).split(width, 1))
         found = torch.cat([_search_lines(torch, piece, cost, steps, limit, never) for piece in pieces], 1)
     return found.view(lines.shape).movedim(0, axis)
 
