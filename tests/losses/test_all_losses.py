@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-import re
 import warnings
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +14,6 @@ from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedTrainer
 from monai.losses import DeepSupervisionLoss
 
-import monai_instance_loss
 from monai_instance_loss import losses
 from monai_instance_loss.losses import pixel
 
@@ -243,30 +240,3 @@ def test_gradcheck(name, shape, options):
         # every term but the pixel loss, which is MONAI's
         loss.weights = dict.fromkeys(loss.weights, 1.0) | {"pixel": 0.0}
     assert torch.autograd.gradcheck(held_fixed(lambda value: loss(value, target)), x.requires_grad_())
-
-
-@pytest.mark.parametrize(
-    ("what", "homes"),
-    [
-        (
-            r"torch\.sigmoid|\.sigmoid\(|softmax\(|softplus\(|log_?sigmoid\(",
-            # passes that sum what they activate, in pieces on the CPU and by region on a GPU
-            {"losses/probability.py", "losses/reading.py", "losses/fused/sums.py", "losses/fused/kernels.py"},
-        ),
-        (r"(?<!_)one_hot\(", {"losses/inputs.py", "losses/probability.py"}),
-        (r"create_ignore_mask|[=!]= (self\.)?ignore_index", {"losses/inputs.py"}),
-        # the criteria read the reduction of a loss of somebody else's, which they stand for
-        (r"LossReduction|reduction [=!]=", {"losses/reduction.py", "losses/criterion.py"}),
-        (r"cc3d\.", {"instances/backends/cpu.py"}),
-    ],
-)
-def test_activations_one_hot_masks_reductions_and_labelling_have_one_home_each(what, homes):
-    package = Path(monai_instance_loss.__file__).parent
-    found = {
-        str(path.relative_to(package))
-        for folder in ("losses", "instances")
-        for path in (package / folder).rglob("*.py")
-        if re.search(what, path.read_text())
-    }
-    assert found
-    assert found <= homes
