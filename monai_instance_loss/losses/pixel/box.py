@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Unpack
 
 import torch
 
@@ -11,7 +11,7 @@ from monai_instance_loss._checks import checked_fraction
 from monai_instance_loss.instances import merge_boxes, segment_sum
 from monai_instance_loss.losses.engine.batch import Batch
 from monai_instance_loss.losses.engine.overlap import VoxelOverlap
-from monai_instance_loss.losses.engine.region import ImageLoss
+from monai_instance_loss.losses.engine.region import ImageLoss, InputKeywords
 
 __all__ = ["InstanceBoxDIoULoss", "InstanceBoxGIoULoss", "diou_loss", "giou_loss"]
 
@@ -71,7 +71,9 @@ def diou_loss(input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 class _InstanceBoxLoss(ImageLoss):
     """A box loss on instances; see the subclasses."""
 
-    def __init__(self, threshold: float = 0.1, connectivity: int | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *, threshold: float = 0.1, connectivity: int | None = None, **kwargs: Unpack[InputKeywords]
+    ) -> None:
         super().__init__(**kwargs)
         self.threshold = checked_fraction("threshold", threshold)
         self.connectivity = connectivity
@@ -113,12 +115,22 @@ class InstanceBoxGIoULoss(_InstanceBoxLoss):
 
     Differentiable in ``input``: L through the edges of the soft box, which for each projection is through its largest
     voxels, and presence through all voxels of a lesion; components, regions and the q before L are held fixed.
-    Shapes, types and errors as in ``ImageLoss``.
+
+    Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, computed in float32 (float64 for float64); target the
+    same shape and binary, or (B, 1, *spatial) labels with ``to_onehot_y``.
 
     Args:
         threshold: predicted components are those of p >= ``threshold``; in (0, 1).
-        connectivity: as in ``label_instances``; None is full.
-        kwargs: as in ``ImageLoss``.
+        connectivity: of instances, from 1 (across faces) to the number of spatial axes; None is full.
+        kwargs: MONAI's input options: ``include_background``, ``to_onehot_y``, ``sigmoid``, ``softmax``, ``other_act``,
+            ``ignore_index``, ``reduction``.
+
+    Raises:
+        TypeError: an option of the wrong type, an unknown keyword; on call, an input that is no float tensor, a target
+            that is no tensor.
+        ValueError: ``threshold`` outside (0, 1), two activations, an unknown ``reduction``; on call, shapes that do not
+            fit, a ``connectivity`` that the image does not have, a target that is not binary (or labels), probabilities
+            outside [0, 1].
 
     Example:
         >>> y = torch.tensor([[[[1.0, 1.0, 0.0, 0.0]]]])
@@ -141,8 +153,16 @@ class InstanceBoxDIoULoss(_InstanceBoxLoss):
 
     Args:
         threshold: predicted components are those of p >= ``threshold``; in (0, 1).
-        connectivity: as in ``label_instances``; None is full.
-        kwargs: as in ``ImageLoss``.
+        connectivity: of instances, from 1 (across faces) to the number of spatial axes; None is full.
+        kwargs: MONAI's input options: ``include_background``, ``to_onehot_y``, ``sigmoid``, ``softmax``, ``other_act``,
+            ``ignore_index``, ``reduction``.
+
+    Raises:
+        TypeError: an option of the wrong type, an unknown keyword; on call, an input that is no float tensor, a target
+            that is no tensor.
+        ValueError: ``threshold`` outside (0, 1), two activations, an unknown ``reduction``; on call, shapes that do not
+            fit, a ``connectivity`` that the image does not have, a target that is not binary (or labels), probabilities
+            outside [0, 1].
 
     Example:
         >>> y = torch.tensor([[[[1.0, 1.0, 0.0, 0.0]]]])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Unpack
 
 import torch
 from monai.transforms.utils import distance_transform_edt
@@ -11,7 +11,7 @@ from monai.utils import optional_import
 
 from monai_instance_loss.instances.spacing import checked_spacing, resolved_spacing
 from monai_instance_loss.losses.engine.batch import Batch
-from monai_instance_loss.losses.engine.region import ImageLoss
+from monai_instance_loss.losses.engine.region import ImageLoss, InputKeywords
 
 __all__ = ["DistancePenalisedCELoss", "distance_maps", "distance_to", "signed_distance"]
 
@@ -107,9 +107,21 @@ class DistancePenalisedCELoss(ImageLoss):
     Ignored voxels count as background in the distance map. Cost: two distance transforms a channel on the CPU.
     Differentiable in ``input``.
 
+    Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, computed in float32 (float64 for float64); target the
+    same shape and binary, or (B, 1, *spatial) labels with ``to_onehot_y``.
+
     Args:
         spacing_mm: size of a voxel along each spatial axis; None takes voxels for cubes. Its scale cancels.
-        kwargs: as in ``ImageLoss``, where shapes and errors are told too.
+        kwargs: MONAI's input options: ``include_background``, ``to_onehot_y``, ``sigmoid``, ``softmax``, ``other_act``,
+            ``ignore_index``, ``reduction``.
+
+    Raises:
+        TypeError: an option of the wrong type, an unknown keyword; on call, an input that is no float tensor, a target
+            that is no tensor.
+        ValueError: a ``spacing_mm`` that is not finite and above 0, two activations, an unknown ``reduction``; on call,
+            shapes that do not fit, not one ``spacing_mm`` a spatial axis, a target that is not binary (or labels),
+            probabilities outside [0, 1].
+        OptionalImportError: scipy is not installed.
 
     Example:
         >>> import math
@@ -119,7 +131,7 @@ class DistancePenalisedCELoss(ImageLoss):
         1.6667
     """
 
-    def __init__(self, spacing_mm: Sequence[float] | None = None, **kwargs: Any) -> None:
+    def __init__(self, *, spacing_mm: Sequence[float] | None = None, **kwargs: Unpack[InputKeywords]) -> None:
         super().__init__(**kwargs)
         self.spacing_mm = checked_spacing(spacing_mm)
 
