@@ -114,10 +114,9 @@ class InstanceBoxGIoULoss(_InstanceBoxLoss):
     over a sample's channel, 0 where there is neither. Boxes are in voxels; GIoU does not mind anisotropic ones.
 
     Differentiable in ``input``: L through the edges of the soft box, which for each projection is through its largest
-    voxels, and presence through all voxels of a lesion; components, regions and the q before L are held fixed.
-
-    Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, computed in float32 (float64 for float64); target the
-    same shape and binary, or (B, 1, *spatial) labels with ``to_onehot_y``.
+    voxels, and presence through all voxels of a lesion; components, regions and the q before L are held fixed. Shapes:
+    input (B, C, H, W) or (B, C, H, W, D), any float type, computed in float32 (float64 for float64); target the same
+    shape and binary, or (B, 1, *spatial) labels with ``to_onehot_y``.
 
     Args:
         threshold: predicted components are those of p >= ``threshold``; in (0, 1).
@@ -148,8 +147,13 @@ class InstanceBoxGIoULoss(_InstanceBoxLoss):
 class InstanceBoxDIoULoss(_InstanceBoxLoss):
     """DIoU loss of the boxes of instances, in [0, 2): ``InstanceBoxGIoULoss`` with ``diou_loss`` for the box loss.
 
-    Source: Zheng et al., AAAI 2020, arXiv 1911.08287; soft boxes, differentiability, arguments and errors as in
-    ``InstanceBoxGIoULoss``. Boxes are in voxels, and so is the distance of their centres.
+    Source: Zheng et al., AAAI 2020, arXiv 1911.08287, on the soft boxes that ``InstanceBoxGIoULoss`` explains. A true
+    instance costs 1 - q + q L, q being its presence and L the box loss; a predicted one that touches none costs its
+    presence; the value is their mean over a sample's channel. Boxes are in voxels, and so is the distance of their
+    centres. Differentiable in ``input``, through the edges of soft boxes and through presence.
+
+    Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, computed in float32 (float64 for float64); target the
+    same shape and binary, or (B, 1, *spatial) labels with ``to_onehot_y``.
 
     Args:
         threshold: predicted components are those of p >= ``threshold``; in (0, 1).

@@ -22,7 +22,8 @@ __all__ = ["ComboLoss", "CompoundRegionLoss", "DiceCERegionLoss"]
 class CompoundRegionLoss(RegionLoss):
     """A weighted sum of RegionLosses, 0 or more: one pass sums the maps of all of them.
 
-    Source: ours. A false component is scored part by part: presence for overlaps, its own value for cross-entropies.
+    Source: ours. A false component is scored part by part: presence for overlaps, its own value for cross-entropies. So
+    is a channel that is the background of exclusive classes.
 
     Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, computed in float32 (float64 for float64); target the
     same shape and binary, or (B, 1, *spatial) labels with ``to_onehot_y``. Differentiable in ``input``.
@@ -154,13 +155,19 @@ class ComboLoss(CompoundRegionLoss):
     Med. Imaging Graph. 75 (2019), arXiv 1805.02798. The paper subtracts the Dice index where this adds the Dice loss:
     1 - alpha more, with the same gradient, and never below 0.
 
+    Background: on more than one exclusive channel with ``include_background`` (any activation but ``sigmoid``), channel
+    0 is the background of the others: the cross-entropy of its target's voxels weighs 1 - beta and that of all others
+    beta. The cross-entropy of two softmax channels is so that of one sigmoid channel; Dice is the mean over channels,
+    as in MONAI.
+
     Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, computed in float32 (float64 for float64); target the
     same shape and binary, or (B, 1, *spatial) labels with ``to_onehot_y``. Differentiable in ``input``.
 
     Args:
         alpha: share of the cross-entropy, in [0, 1].
-        beta: weight of target voxels in the cross-entropy, and 1 - beta of all others; above 0.5 it punishes false
-            negatives more.
+        beta: weight of target voxels in the cross-entropy, in [0, 1], and 1 - beta of all others; above 0.5 it punishes
+            false negatives more. Or one a scored channel, which stays with that channel; an instance loss does not take
+            the loss as a criterion then.
         smooth_nr: added to the numerator of Dice.
         smooth_dr: added to the denominator of Dice.
         kwargs: MONAI's input options: ``include_background``, ``to_onehot_y``, ``sigmoid``, ``softmax``, ``other_act``,

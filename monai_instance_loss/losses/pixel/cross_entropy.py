@@ -23,12 +23,21 @@ class WeightedCELoss(ClassWeightedLoss):
     Every channel is scored against the rest, in float32 and from the logits where there are any. A region without
     target has a cross-entropy like any other.
 
+    Background: on more than one exclusive channel with ``include_background`` (any activation but ``sigmoid``), channel
+    0 is the background of the others: its target's voxels weigh ``neg_weight`` there and all others ``pos_weight``. Two
+    softmax channels so have the value of one sigmoid channel; it is torch's ``CrossEntropyLoss(weight=[neg_weight,
+    pos_weight])`` over the number of voxels where torch divides by the sum of the weights. On three classes or more
+    torch has -log p of a voxel's own class alone, and no term for those that it is not.
+
     Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, computed in float32 (float64 for float64); target the
     same shape and binary, or (B, 1, *spatial) labels with ``to_onehot_y``. Differentiable in ``input``.
 
     Args:
-        pos_weight: weight of the target's voxels, 0 or more.
-        neg_weight: weight of all other voxels, 0 or more.
+        pos_weight: weight of the target's voxels, 0 or more; or one a scored channel, that of channel 0 its own as
+            well.
+        neg_weight: weight of all other voxels, 0 or more; or one a scored channel. With either given so, ``pos_weight``
+            is on the target and ``neg_weight`` off it in every channel, and an instance loss does not take the loss as
+            a criterion.
         kwargs: MONAI's input options: ``include_background``, ``to_onehot_y``, ``sigmoid``, ``softmax``, ``other_act``,
             ``ignore_index``, ``reduction``.
 

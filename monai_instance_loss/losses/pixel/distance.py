@@ -53,7 +53,8 @@ def distance_to(mask: torch.Tensor, spacing_mm: Sequence[float] | None = None) -
 def distance_maps(mask: torch.Tensor, spacing_mm: Sequence[float] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """Distances to the other side of a mask's boundary, 0 or more: of the voxels outside it, and of those inside.
 
-    Source and units as in ``distance_to``. Empty and full masks have no boundary: 0. Differentiable: nothing.
+    Source: scipy's exact Euclidean distance transform, of voxel centres, in mm with ``spacing_mm`` and in voxels
+    without. Empty and full masks have no boundary: 0. Differentiable: nothing.
 
     Args:
         mask: bool (R, H, W) or (R, H, W, D).
@@ -62,6 +63,10 @@ def distance_maps(mask: torch.Tensor, spacing_mm: Sequence[float] | None = None)
     Returns:
         Two float64 of the shape of ``mask``: of outer voxels the distance to the nearest inner one, 0 inside; of inner
         voxels the distance to the nearest outer one, 0 outside.
+
+    Raises:
+        ValueError: ``spacing_mm`` does not have one value a spatial axis.
+        OptionalImportError: scipy is not installed.
 
     Example:
         >>> outside, inside = distance_maps(torch.tensor([[[True, True, False, False]]]))
@@ -77,7 +82,7 @@ def signed_distance(mask: torch.Tensor, spacing_mm: Sequence[float] | None = Non
     Source: Kervadec et al., MIDL 2019, as its code has it: outside the distance to the nearest inner voxel; inside
     minus the distance to the nearest outer voxel, less one voxel. That code subtracts 1 whatever the spacing, which
     makes boundary voxels positive where they are smaller than 1 mm; here it is the smallest spacing. Empty and full
-    masks have no boundary: 0. Units as in ``distance_to``. Differentiable: nothing.
+    masks have no boundary: 0. In mm with ``spacing_mm``, in voxels without. Differentiable: nothing.
 
     Args:
         mask: bool (R, H, W) or (R, H, W, D).
@@ -85,6 +90,10 @@ def signed_distance(mask: torch.Tensor, spacing_mm: Sequence[float] | None = Non
 
     Returns:
         float64 of the shape of ``mask``.
+
+    Raises:
+        ValueError: ``spacing_mm`` does not have one value a spatial axis.
+        OptionalImportError: scipy is not installed.
 
     Example:
         >>> signed_distance(torch.tensor([[[True, True, False, False]]]))

@@ -25,6 +25,11 @@ class ExponentialLogarithmicLoss(CompoundRegionLoss):
     sqrt(voxels of all classes / voxels of the class) over the training set: pass them as ``pos_weight`` and
     ``neg_weight``. Every channel is scored against the rest; the logarithm of Dice is not flat without target.
 
+    Background: on more than one exclusive channel with ``include_background`` (any activation but ``sigmoid``), channel
+    0 is the background of the others: the cross-entropy of its target's voxels weighs ``neg_weight`` and that of all
+    others ``pos_weight``. The cross-entropy of two softmax channels is so that of one sigmoid channel; Dice is scored
+    channel by channel. The paper has -log p of a voxel's own class alone.
+
     Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, computed in float32 (float64 for float64); target the
     same shape and binary, or (B, 1, *spatial) labels with ``to_onehot_y``. Differentiable in ``input``. The gradient is
     0 where Dice or a voxel is exactly right.
@@ -33,8 +38,9 @@ class ExponentialLogarithmicLoss(CompoundRegionLoss):
         weight_dice: weight of the Dice part, 0 or more.
         weight_ce: weight of the cross-entropy part, 0 or more.
         gamma: exponent of both parts, above 0; 1 is -log Dice + cross-entropy.
-        pos_weight: weight of target voxels in the cross-entropy part, 0 or more.
-        neg_weight: weight of all others.
+        pos_weight: weight of target voxels in the cross-entropy part, 0 or more; or one a scored channel.
+        neg_weight: weight of all others, 0 or more; or one a scored channel. With either given so, both stay with their
+            channel, channel 0 included, and an instance loss does not take the loss as a criterion.
         smooth: added to numerator and denominator of Dice, above 0.
         kwargs: MONAI's input options: ``include_background``, ``to_onehot_y``, ``sigmoid``, ``softmax``, ``other_act``,
             ``ignore_index``, ``reduction``.

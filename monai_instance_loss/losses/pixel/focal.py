@@ -18,19 +18,27 @@ __all__ = ["FocalRegionLoss"]
 class FocalRegionLoss(ClassWeightedLoss):
     """Focal loss, 0 or more: mean of -alpha (1 - p)^gamma log p on the target, -(1 - alpha) p^gamma log(1 - p) off it.
 
-    Source: Lin et al., *Focal loss for dense object detection*, ICCV 2017 (symmetric; MONAI's ``FocalLoss`` as a
-    RegionLoss). Asymmetric: Yeung et al., *Unified Focal loss*, Comput. Med. Imaging Graph. 95 (2022) 102026, which
+    Source: Lin et al., *Focal loss for dense object detection*, ICCV 2017 (symmetric; on sigmoid channels it is MONAI's
+    ``FocalLoss``). Asymmetric: Yeung et al., *Unified Focal loss*, Comput. Med. Imaging Graph. 95 (2022) 102026, which
     keeps the factor p^gamma off the target only, so that the rare foreground is not suppressed.
 
     Every channel is scored against the rest, in float32 and from the logits where there are any. A region without
     target has a focal loss like any other.
+
+    Background: on more than one exclusive channel with ``include_background`` (any activation but ``sigmoid``), channel
+    0 is the background of the others: ``alpha`` is then the weight of the voxels off its target, and those are the
+    foreground that ``asymmetric`` does not suppress. Two softmax channels so have the value of one sigmoid channel,
+    which is twice that of MONAI's ``FocalLoss(use_softmax=True)``; on three classes or more MONAI's has a term of a
+    voxel's own class alone. MONAI's ``weight`` multiplies whole channels: ``CompoundRegionLoss`` has that for one.
 
     Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, computed in float32 (float64 for float64); target the
     same shape and binary, or (B, 1, *spatial) labels with ``to_onehot_y``. Differentiable in ``input``.
 
     Args:
         gamma: exponent, 0 or more; 0 is cross-entropy.
-        alpha: weight of the target's voxels in [0, 1], and 1 - alpha that of the others; None weighs both 1.
+        alpha: weight of the target's voxels in [0, 1], and 1 - alpha that of the others; None weighs both 1. Or, as in
+            MONAI's ``FocalLoss``, one a scored channel, for the voxels of its target, all others weighing 1 in every
+            channel; an instance loss does not take the loss as a criterion then.
         asymmetric: no factor (1 - p)^gamma on the target.
         kwargs: MONAI's input options: ``include_background``, ``to_onehot_y``, ``sigmoid``, ``softmax``, ``other_act``,
             ``ignore_index``, ``reduction``.

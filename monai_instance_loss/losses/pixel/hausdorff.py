@@ -90,8 +90,10 @@ class AveragedHausdorffLoss(ImageLoss):
         sum_x p_x min_y d(x, y) / (sum_x p_x + 1e-6) + mean_y M_x[p_x d(x, y) + (1 - p_x) d_max],
 
     where d_max is the diagonal of the volume and M the generalised mean with exponent ``alpha``, which approaches the
-    minimum as alpha falls. A point in the published sense is one voxel: the second term of a lesion of several voxels
-    that is predicted in full is 0 up to the mean's softness, the first one its mean distance to the centre.
+    minimum as alpha falls. The second term is the paper's; the authors' code also has a version with mean_y min_x d(x,
+    y) / p_x^4 for it, cut off at d_max. A point in the published sense is one voxel: the second term of a lesion of
+    several voxels that is predicted in full is 0 up to the mean's softness, the first one its mean distance to the
+    centre.
 
     Without lesions the value is d_max times the presence of p (``instances.presence``): 0 for an empty prediction, and
     with a gradient for any other; the published code has the constant d_max. In mm with ``spacing_mm``, in voxels

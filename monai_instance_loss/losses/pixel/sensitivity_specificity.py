@@ -21,6 +21,10 @@ class SensitivitySpecificityLoss(ClassWeightedLoss):
     2015. The first mean is over the target's voxels, the second over all others; a mean over no voxel is 0. A region
     without target keeps its value, which is not flat.
 
+    Background: on more than one exclusive channel with ``include_background`` (any activation but ``sigmoid``), channel
+    0 is the background of the others: what it misses is false foreground there, and weighs 1 - r. Two softmax channels
+    so have the value of one sigmoid channel.
+
     Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, computed in float32 (float64 for float64); target the
     same shape and binary, or (B, 1, *spatial) labels with ``to_onehot_y``. Differentiable in ``input``.
 

@@ -22,7 +22,7 @@ class TLoss(RegionLoss):
     """Robust T-loss, any real number: the negative log-likelihood of y - p under a Student-t distribution.
 
     Source: Gonzalez-Jimenez et al., *Robust T-loss for medical image segmentation*, MICCAI 2023, arXiv 2306.00753. For
-    the D voxels of a sample's channel, with the identity for scale as the paper has it (its code uses 1/e),
+    the D voxels of a sample's channel, with the identity for scale as in the paper,
 
         -log G((nu + D) / 2) + log G(nu / 2) + D/2 log(pi nu) + (nu + D) / 2 log(1 + sum (y - p)^2 / nu),
 
@@ -33,10 +33,12 @@ class TLoss(RegionLoss):
     the loss** beside those of the network, ``Adam([*network.parameters(), *loss.parameters()])``, and the loss must be
     on the network's device; otherwise nu stays where it starts.
 
-    Differentiable in ``input`` and in ``log_nu``.
+    Conventions: the authors' code takes the logarithm of nu for its argument, so that its default of 1 starts at e:
+    that is ``nu=math.e`` here. Its scale is 1/e, which multiplies their squared errors by e and takes D/2 from the
+    value.
 
     Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, computed in float32 (float64 for float64); target the
-    same shape and binary, or (B, 1, *spatial) labels with ``to_onehot_y``.
+    same shape and binary, or (B, 1, *spatial) labels with ``to_onehot_y``. Differentiable in ``input`` and ``log_nu``.
 
     Args:
         nu: where the degrees of freedom start, above 0.

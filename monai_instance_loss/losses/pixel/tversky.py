@@ -29,7 +29,9 @@ class TverskyRegionLoss(RegionLoss):
 
     Source: Salehi, Erdogmus, Gholipour, *Tversky loss function for image segmentation using 3D fully convolutional deep
     networks*, MLMI 2017, arXiv 1706.05721; MONAI's ``TverskyLoss`` as a RegionLoss, names and defaults included.
-    alpha = beta = 0.5 is Dice, alpha = beta = 1 is Jaccard.
+    alpha = beta = 0.5 is Dice, alpha = beta = 1 is Jaccard. As in MONAI, alpha weighs what is falsely channel 0 as
+    well, which is missed foreground where that is the background: with ``include_background=False`` it is the paper's
+    loss.
 
     Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, computed in float32 (float64 for float64); target the
     same shape and binary, or (B, 1, *spatial) labels with ``to_onehot_y``. Differentiable in ``input``.
@@ -83,8 +85,8 @@ class FocalTverskyLoss(TverskyRegionLoss):
     Source: Abraham & Khan, *A novel focal Tversky loss function with improved attention U-Net for lesion segmentation*,
     ISBI 2019, arXiv 1810.07842: (1 - TI)^(1/gamma) with gamma in [1, 3], 4/3 found best. The paper's alpha = 0.7
     weighs false negatives and its beta = 0.3 false positives; here alpha weighs false positives and beta false
-    negatives, as in Salehi 2017 and in MONAI. The formula with the exponents of Yeung 2021 is
-    ``ModifiedFocalTverskyLoss``.
+    negatives, as in Salehi 2017 and in MONAI, on a background channel as well. The formula with the exponents of Yeung
+    2021 is ``ModifiedFocalTverskyLoss``.
 
     Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, computed in float32 (float64 for float64); target the
     same shape and binary, or (B, 1, *spatial) labels with ``to_onehot_y``. Differentiable in ``input``. The gradient is

@@ -24,6 +24,10 @@ class UnifiedFocalLoss(CompoundRegionLoss):
     1 - gamma; the paper's symmetric equations call 1 - gamma what its asymmetric ones and its code call gamma. The
     asymmetric form leaves foreground unsuppressed in the one and background unenhanced in the other.
 
+    Conventions: ``weight`` is the paper's lambda, the share of the focal part, as in MONAI; the authors' code gives its
+    ``weight`` to the Tversky part, so that ours is one minus theirs. That code also clips p to [1e-7, 1 - 1e-7]; here
+    the cross-entropy of a logit is exact, however large.
+
     Special cases: gamma = 0, delta = 0.5 is half the cross-entropy (weight 1) or the Dice loss averaged over foreground
     and background (weight 0); gamma = 0, weight 0 the Tversky loss; weight 1, symmetric, the focal loss with
     alpha = delta; weight 0, symmetric, the focal Tversky loss with 1 - gamma for its 1 / gamma.
