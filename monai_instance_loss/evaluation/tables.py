@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["check_writable", "to_csv", "to_json", "write_files"]
+__all__ = ["check_writable", "printable", "to_csv", "to_json", "write_files"]
 
 
 def to_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
@@ -91,6 +91,16 @@ def write_files(folder: str | os.PathLike[str], files: Mapping[str, str]) -> Non
     finally:
         for path in temporary.values():
             path.unlink(missing_ok=True)
+
+
+def printable(text: str, encoding: str = "utf-8") -> str:
+    """Text with whatever an encoding cannot write, such as the bytes of a file name that is no UTF-8, spelt out.
+
+    Example:
+        >>> printable("p\\udcff"), printable("²", "ascii")
+        ('p\\\\udcff', '\\\\xb2')
+    """
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _cell(value: Any) -> Any:
