@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -130,8 +131,12 @@ def test_challenge_layout_with_scans_and_maps(tmp_path, save):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            ["--compare", "x=nowhere"],
+            "Expected `--compare` to be NAME=DIR of a folder, but got 'x=nowhere', and no",
+        ),
         (["--compare", "folder"], "Expected `--compare` to be NAME=DIR, but got 'folder'"),
-        (["--compare", "net=x"], "Expected models to have different names, but got 'net' twice"),
+        (["--compare", "net=."], "Expected models to have different names, but got 'net' twice"),
         (["--ignore-label", "1"], "expected neither 0 \\(background\\) nor 1 \\(lesion\\), but got 1"),
         (["--ignore-label", "two"], "argument --ignore-label: invalid"),
         (["--workers", "0"], "expected 1 or more, but got 0"),
@@ -144,6 +149,33 @@ def test_wrong_arguments(folders, capsys, arguments, message):
     assert stop.value.code == 2
     assert re.search(message, capsys.readouterr().err)
     assert not folders[2].exists()
+
+
+@pytest.mark.parametrize(("value", "model"), [("runs/lr=0.1/pred", "pred"), ("b=net", "net"), ("net", "net")])
+def test_a_path_that_exists_is_a_path(folders, monkeypatch, value, model):
+    ref, pred, out = folders
+    monkeypatch.chdir(pred.parent)
+    if value != "net":
+        target = pred.parent / value
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # the folder b=net, not the folder net of a model b
+        target.symlink_to(pred, target_is_directory=True) if "/" not in value else shutil.copytree(pred, target)
+    assert run(ref, value, out) == 0
+    assert {row["model"] for row in table(out / "cases.csv")} == {model}
+
+
+def test_a_path_that_does_not_exist(folders, monkeypatch, capsys):
+    ref, pred, out = folders
+    (pred.parent / "lr=0.1" / "other").mkdir(parents=True)
+    monkeypatch.chdir(pred.parent)
+    for option, value, message in (
+        ("--pred", "lr=0.1/pred", "`--pred` to be NAME=DIR of a folder, but got 'lr=0.1/pred', and no 0.1/pred."),
+        ("--compare", "lr=0.1/other", "`--compare` to be NAME=DIR, but got 'lr=0.1/other'."),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main(["evaluate", "--ref", str(ref), "--pred", str(pred), "--out", str(out), option, value])
+        assert stop.value.code == 2
+        assert message in capsys.readouterr().err
 
 
 def test_edges_that_do_not_rise(folders, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import os
@@ -13,6 +14,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+
+from monai_instance_loss.evaluation.command import main
 
 SIDE = 96
 MEBIBYTE = 2**20
@@ -132,3 +135,107 @@ def test_no_faulty_file_takes_more_memory_than_a_healthy_case(tmp_path):
         name = case.split()[0]
         assert f"Expected {tmp_path / name}.nii.gz " in message
         assert LARGE[name][1] in message, case
+
+
+SMALL = (6, 6, 4)
+
+
+def small(**fields: object) -> bytes:
+    mask = np.zeros(SMALL, np.uint8)
+    mask[1, 2, 3] = 1
+    return whole(mask, **fields)
+
+
+def of_value(value: float) -> bytes:
+    return whole(np.full(SMALL, value, np.float32))
+
+
+def sloped() -> bytes:
+    mask = np.zeros(SMALL, np.int16)
+    mask[1, 2, 3] = 32767
+    return whole(mask, scl_slope=1 / 32767, scl_inter=0)
+
+
+# the prediction of a case, and what must be said of it
+FAULTY: dict[str, tuple[bytes, str]] = {
+    "empty": (b"", "to be a readable NIfTI file, but got: "),
+    "text": (b"no volume", "to be a readable NIfTI file, but got: "),
+    "cut": (small()[:-30], "to be a readable NIfTI file, but got: "),
+    "checksum": (small()[:-6] + bytes(6), "to be a readable NIfTI file, but got: CRC check failed"),
+    "short": (packed(header_of(SMALL), bytes(7)), "but got: it ends before its 144 voxels do"),
+    "huge": (tiny_file_of_a_huge_volume(), "too few for a volume of shape (2000, 2000, 2000)"),
+    "behind": (small() + zeros(1), "to end with its voxels, but got more than 65536 bytes behind them"),
+    "nan": (of_value(np.nan), "to hold 0 and 1 only, but got nan at voxel (0, 0, 0), 144 such voxels"),
+    "soft": (of_value(0.5), "to hold 0 and 1 only, but got 0.5 at"),
+    "three": (of_value(3), "to hold 0 and 1 only, but got 3.0 at"),
+    "flat": (whole(np.zeros((6, 6), np.uint8)), "to have 3 axes, but got shape (6, 6)"),
+    "none": (whole(np.zeros((6, 0, 4), np.uint8)), "to have 3 axes, but got shape (6, 0, 4)"),
+    "shape": (whole(np.zeros((6, 6, 5), np.uint8)), "to have the shape of "),
+    "moved": (small(srow_x=(1, 0, 0, 50)), "to share one grid, but got "),
+    "micron": (small(xyzt_units=3), "to be in mm, but got micron"),
+    "pixdim": (small(pixdim=(1, 2, 1, 1, 0, 0, 0, 0)), "to state one voxel size, but got"),
+    "type": (small(datatype=3), "to be a readable NIfTI file, but got: data code 3 not recognized"),
+    "offset": (small(vox_offset=np.inf), "to be a readable NIfTI file, but got: cannot convert float infinity"),
+}
+# what is odd and scored all the same, with the mask of the reference
+ODD: dict[str, bytes] = {
+    "²": small(),
+    "$\\foo{$": small(),
+    "=1+1": small(),
+    os.fsdecode(b"p\xff"): small(),
+    "slope": sloped(),
+    "qform": small(qform_code=1, qoffset_x=2),
+}
+
+
+@pytest.fixture
+def faulty_folders(tmp_path) -> tuple[Path, Path, Path]:
+    ref, pred = tmp_path / "ref", tmp_path / "net"
+    ref.mkdir()
+    pred.mkdir()
+    for name, content in {"fine": small(), **{name: content for name, (content, _) in FAULTY.items()}, **ODD}.items():
+        (ref / f"{name}.nii.gz").write_bytes(small())
+        (pred / f"{name}.nii.gz").write_bytes(content)
+    for name in ("reference", "missing", "twice", "gone"):
+        (ref / f"{name}.nii.gz").write_bytes(small()[:-30] if name == "reference" else small())
+    (pred / "reference.nii.gz").write_bytes(small())
+    (pred / "twice.nii.gz").write_bytes(small())
+    (pred / "twice.nii").write_bytes(gzip.decompress(small()))
+    (pred / "gone.nii.gz").symlink_to("nowhere.nii.gz")
+    return ref, pred, tmp_path / "out"
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_every_faulty_file_is_named_and_everything_else_is_kept(faulty_folders, capsys, monkeypatch):
+    ref, pred, out = faulty_folders
+
+    def no_ink(*arguments: object) -> None:
+        raise RuntimeError("no ink")
+
+    monkeypatch.setattr("monai_instance_loss.evaluation.drawing.agreement_figure", no_ink)
+    options = {"--ref": ref, "--pred": pred, "--out": out, "--workers": 2}
+    assert main(["evaluate", *(str(word) for option in options.items() for word in option)]) == 1
+    errors = capsys.readouterr().err.splitlines()
+    said = {line.removeprefix("NOT SCORED ").split(" (net)")[0].split(":")[0]: line for line in errors}
+    for name, (_, message) in FAULTY.items():
+        assert str(pred / f"{name}.nii.gz") in said[name]
+        assert message in said[name]
+    assert f"Expected {ref / 'reference.nii.gz'} to be a readable NIfTI file" in said["reference"]
+    assert f"Expected one prediction of missing in {pred}, but got none." in said["missing"]
+    assert f"but got {pred / 'twice.nii'}, {pred / 'twice.nii.gz'}." in said["twice"]
+    assert f"Expected {pred / 'gone.nii.gz'} to be a readable NIfTI file, but got: [Errno 2]" in said["gone"]
+    # the sform is the identity, the qform 2 mm away
+    assert f"warning: {pred / 'qform.nii.gz'}: qform and sform put a voxel 2 mm apart; the sform is used." in errors
+    (not_drawn,) = (line for line in errors if line.startswith("NOT DRAWN"))
+    assert not_drawn.startswith("NOT DRAWN Bland-Altman plots")
+    assert not_drawn.endswith(": RuntimeError: no ink")
+    assert len(errors) == len(FAULTY) + 4 + 2
+    with open(out / "cases.csv", newline="", encoding="utf-8") as file:
+        scored = {row["case"]: row["dice"] for row in csv.DictReader(file)}
+    assert scored == dict.fromkeys(["fine", "²", "$\\foo{$", "'=1+1", "p\\udcff", "slope", "qform"], "1")
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["pairs"] == {"cases": len(FAULTY) + len(ODD) + 5, "scored": {"net": 7}, "failed": len(FAULTY) + 4}
+    assert len(summary["warnings"]) == 1
+    page = (out / "report.html").read_text()
+    assert page.count('src="data:image/png;base64,') == 1
+    assert "Not drawn: Bland-Altman plots of the number of lesions and of their volume (RuntimeError: no ink)" in page
