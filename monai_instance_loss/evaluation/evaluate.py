@@ -185,8 +185,7 @@ def _summary(
     return {
         "command": options.command,
         "finished": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "versions": {"python": platform.python_version()}
-        | {package: importlib.metadata.version(package) for package in _PACKAGES},
+        "versions": {"python": platform.python_version(), **{package: _version(package) for package in _PACKAGES}},
         "settings": {
             "ignore_label": options.ignore_label,
             "seed": options.seed,
@@ -214,3 +213,10 @@ def _summary(
             for other in others
         ],
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # installed by other means than pip, and no reason to lose scores
+        return "unknown"

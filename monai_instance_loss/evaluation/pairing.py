@@ -104,8 +104,11 @@ def pair_files(
     references, nested = find_references(reference_dir)
     names = names_of_cases(references)
     masks = {model: _Files(Folder("prediction", _existing(path)), names) for model, path in prediction_dirs.items()}
-    maps = probability_dir and _Files(Folder("probability map", _existing(probability_dir)), names)
-    scans = image_dir and _Files(Folder.of_scans(_existing(image_dir)), names)
+    maps = scans = None
+    if probability_dir is not None:
+        maps = _Files(Folder("probability map", _existing(probability_dir)), names)
+    if image_dir is not None:
+        scans = _Files(Folder.of_scans(_existing(image_dir)), names)
     cases, failures = [], [_dead_link(path, reference_dir) for path in dead_links(reference_dir)]
     for case, paths in references.items():
         name = printable(case)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -88,6 +89,19 @@ def test_nothing_is_written_when_nothing_is_scored(folders, save, mask, capsys):
     assert run(ref, pred, out) == 1
     assert os.listdir(out) == []
     assert "no pair could be scored; nothing was written" in capsys.readouterr().err
+
+
+def test_a_package_of_unknown_version_costs_no_scores(folders, monkeypatch):
+    version = importlib.metadata.version
+
+    def unknown_to_pip(package):
+        if package == "nibabel":
+            raise importlib.metadata.PackageNotFoundError(package)
+        return version(package)
+
+    monkeypatch.setattr(importlib.metadata, "version", unknown_to_pip)
+    assert run(*folders) == 0
+    assert json.loads((folders[2] / "summary.json").read_text())["versions"]["nibabel"] == "unknown"
 
 
 def test_models_side_by_side(folders, save, mask, tmp_path):
