@@ -10,7 +10,7 @@ from monai.networks import one_hot
 
 from monai_instance_loss.instances.voxels import positions
 
-__all__ = ["TargetMask", "binary_mask", "class_mask", "ignored_voxels", "instance_mask", "value_range"]
+__all__ = ["TargetMask", "binary_mask", "class_mask", "instance_mask", "value_range"]
 
 # types of device that check a target while the host goes on
 _DEVICES = ("cuda",)
@@ -28,27 +28,6 @@ class TargetMask(NamedTuple):
     mask: torch.Tensor
     position: torch.Tensor | None = None
     ids: torch.Tensor | None = None
-
-
-def ignored_voxels(target: torch.Tensor, ignore_index: int | None) -> torch.Tensor | None:
-    """Bool (B, 1, *spatial), True where any channel of the target holds ``ignore_index``; None without one.
-
-    Source: ours. One rule for losses, metrics and transforms: a voxel is ignored that holds the value, in whichever
-    channel.
-
-    Raises:
-        ValueError: ``ignore_index`` is 0 or 1 for a target of more than one channel, which every voxel may hold.
-    """
-    if ignore_index is None:
-        return None
-    if target.shape[1] > 1 and ignore_index in (0, 1):
-        raise ValueError(
-            f"Expected `ignore_index` to be other than 0 and 1 for a target of {target.shape[1]} channels, but got "
-            f"{ignore_index}."
-        )
-    # compared within a narrow dtype, a value out of its range would wrap around onto another one
-    narrow = target.dtype in (torch.uint8, torch.int8)
-    return ((target.short() if narrow else target) == ignore_index).any(1, keepdim=True)
 
 
 def class_mask(target: torch.Tensor, channels: int) -> TargetMask:
