@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 
-__all__ = ["checked_choice", "checked_fraction", "checked_number", "checked_size", "checked_weights"]
+__all__ = ["checked_choice", "checked_count", "checked_fraction", "checked_number", "checked_weights"]
 
 
-def checked_number(name: str, value: float, low: float = 0.0, high: float = math.inf) -> float:
-    """A finite number in [low, high].
+def checked_number(name: str, value: float, low: float = 0.0, high: float = math.inf, above: bool = False) -> float:
+    """A finite number in [low, high], or in (low, high] where it is to be ``above``; a bool is refused.
 
     Raises:
         TypeError: ``value`` is no number.
-        ValueError: ``value`` is not finite or outside [low, high].
+        ValueError: ``value`` is not finite or out of range.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"Expected `{name}` to be a number, but got {value!r}.")
-    if not (low <= value <= high and math.isfinite(value)):
-        bound = f"in [{low:g}, {high:g}]" if math.isfinite(high) else f"finite and {low:g} or more"
+    if not (low <= value <= high and math.isfinite(value)) or (above and value == low):
+        from_low = f"above {low:g}" if above else f"{low:g} or more"
+        bound = f"in [{low:g}, {high:g}]" if math.isfinite(high) else f"finite and {from_low}"
         raise ValueError(f"Expected `{name}` to be {bound}, but got {value!r}.")
     return float(value)
 
@@ -30,25 +32,25 @@ def checked_fraction(name: str, value: float) -> float:
         TypeError: ``value`` is no number.
         ValueError: ``value`` is outside (0, 1).
     """
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"Expected `{name}` to be a number, but got {value!r}.")
     if not 0 < value < 1:
         raise ValueError(f"Expected `{name}` to be in (0, 1), but got {value!r}.")
     return float(value)
 
 
-def checked_size(name: str, value: int) -> int:
-    """A whole number, 0 or more.
+def checked_count(name: str, value: int, minimum: int = 0) -> int:
+    """A whole number of at least ``minimum``; a bool is refused.
 
     Raises:
         TypeError: ``value`` is no integer.
-        ValueError: ``value`` is negative.
+        ValueError: ``value`` is too small.
     """
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"Expected `{name}` to be an integer, but got {value!r}.")
-    if value < 0:
-        raise ValueError(f"Expected `{name}` to be 0 or more, but got {value}.")
-    return value
+    if value < minimum:
+        raise ValueError(f"Expected `{name}` to be {minimum} or more, but got {value!r}.")
+    return int(value)
 
 
 def checked_choice(name: str, value: str, choices: Sequence[str]) -> str:

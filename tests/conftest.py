@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import settings
@@ -50,3 +51,22 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], 
         return [torch.load(folder / str(rank)) for rank in range(2)]
 
     return call
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--examples", type=int, default=25, help="how many examples each property is tried on")
+
+
+@pytest.fixture
+def examples(request: pytest.FixtureRequest) -> Callable[[Callable[[np.random.Generator], None]], None]:
+    """Calls a check on as many generators as asked for; an error says which one it was."""
+
+    def run(check: Callable[[np.random.Generator], None]) -> None:
+        for seed in range(request.config.getoption("--examples")):
+            try:
+                check(np.random.default_rng(seed))
+            except Exception as error:
+                error.add_note(f"This was example {seed}.")
+                raise
+
+    return run

@@ -6,7 +6,7 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
-from monai_instance_loss._checks import checked_choice, checked_fraction, checked_number, checked_size, checked_weights
+from monai_instance_loss._checks import checked_choice, checked_count, checked_fraction, checked_number, checked_weights
 
 DEFAULTS = MappingProxyType({"a": 1.0, "b": 0.0})
 
@@ -48,13 +48,13 @@ def test_fractions_are_between_zero_and_one():
 
 
 def test_sizes_are_whole():
-    assert checked_size("radius", 0) == 0
-    assert checked_size("radius", 7) == 7
+    assert checked_count("radius", 0) == 0
+    assert checked_count("radius", 7) == 7
     with pytest.raises(ValueError, match="Expected `radius` to be 0 or more, but got -1"):
-        checked_size("radius", -1)
+        checked_count("radius", -1)
     for value in (1.0, "1", None, True):
         with pytest.raises(TypeError, match=rf"Expected `radius` to be an integer, but got {re.escape(repr(value))}"):
-            checked_size("radius", value)
+            checked_count("radius", value)
 
 
 def test_numbers_are_finite_and_within_their_bounds():

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ._optional import import_extra
+from monai_instance_loss._optional import import_extra
+
 from .atlas import Atlas, load_atlas
 from .noise import smooth_noise
 

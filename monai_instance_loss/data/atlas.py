@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ._optional import import_extra
+from monai_instance_loss._optional import import_extra
 
 __all__ = ["Atlas", "ScalarMap", "load_atlas"]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ._optional import import_extra
+from monai_instance_loss._optional import import_extra
 
 __all__ = ["draw_blob", "seed_voxels"]
 

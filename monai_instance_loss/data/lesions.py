@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ._optional import import_extra
+from monai_instance_loss._optional import import_extra
+
 from .anatomy import Anatomy
 from .blobs import draw_blob, seed_voxels
 from .noise import smooth_noise

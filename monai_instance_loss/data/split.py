@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ._checks import check_count
+from monai_instance_loss._checks import checked_count
 
 __all__ = ["split_cases"]
 
@@ -40,7 +40,7 @@ def split_cases(cases: Sequence[Case], val_fraction: float = 0.25, seed: int = 0
         (6, 2)
     """
     _check_split(cases, val_fraction)
-    check_count("seed", seed, minimum=0)
+    checked_count("seed", seed, minimum=0)
     rng = np.random.default_rng(seed)
     by_site: dict[str, list[int]] = {}
     for index, case in enumerate(cases):

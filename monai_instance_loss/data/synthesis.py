@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._checks import check_count, check_spacing_mm
+from monai_instance_loss._checks import checked_count
+
 from .acquisition import acquire_flair, acquire_t1
 from .anatomy import draw_anatomy
 from .confounders import draw_confounders
@@ -64,7 +67,7 @@ def synthesize_wmh_case(seed: int, *, site: str = "Utrecht", spacing_mm: Sequenc
         >>> case.wmh.dtype, bool((case.wmh == 1).any())
         (dtype('uint8'), True)
     """
-    check_count("seed", seed, minimum=0)
+    checked_count("seed", seed, minimum=0)
     scanner = get_site(site)
     spacing = scanner.spacing_mm if spacing_mm is None else check_spacing_mm(spacing_mm)
     # One stream per stage, so that a change in one stage leaves the others' draws alone.
@@ -78,3 +81,17 @@ def synthesize_wmh_case(seed: int, *, site: str = "Utrecht", spacing_mm: Sequenc
         wmh=lesions.label,
         affine=anatomy.affine,
     )
+
+
+def check_spacing_mm(value: Sequence[float]) -> tuple[float, float, float]:
+    """Return ``value`` as three voxel sizes in mm that the generator can draw lesions on."""
+    wanted = "Expected `spacing_mm` to be three voxel sizes between 0.8 and 8 mm"
+    if isinstance(value, (str, bytes)) or not hasattr(value, "__len__"):
+        raise TypeError(f"{wanted}, but got {value!r} ({type(value).__name__}).")
+    if len(value) != 3:
+        raise ValueError(f"{wanted}, but got {len(value)} values: {value!r}.")
+    if not all(isinstance(v, Real) and not isinstance(v, bool) for v in value):
+        raise TypeError(f"{wanted}, but got {value!r}.")
+    if not all(math.isfinite(v) and 0.8 <= v <= 8 for v in value):
+        raise ValueError(f"{wanted}, but got {value!r}.")
+    return float(value[0]), float(value[1]), float(value[2])

@@ -11,14 +11,14 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from monai_instance_loss._checks import checked_count
 from monai_instance_loss._folders import walk_files
+from monai_instance_loss._optional import import_extra
 from monai_instance_loss._whole_file import whole_file
 
-from ._checks import check_count, check_spacing_mm
-from ._optional import import_extra
 from .cases import WMH_NAME, find_wmh_cases
 from .sites import SITES, get_site
-from .synthesis import WMHCase, synthesize_wmh_case
+from .synthesis import WMHCase, check_spacing_mm, synthesize_wmh_case
 
 __all__ = ["UNFINISHED_NAME", "write_wmh_dataset"]
 
@@ -67,8 +67,8 @@ def write_wmh_dataset(
         ...     [case["case"] for case in write_wmh_dataset(root, **options)]
         ['Utrecht/0']
     """
-    check_count("cases_per_site", cases_per_site, minimum=1)
-    check_count("seed", seed, minimum=0)
+    checked_count("cases_per_site", cases_per_site, minimum=1)
+    checked_count("seed", seed, minimum=0)
     _check_sites(sites)
     spacing = None if spacing_mm is None else check_spacing_mm(spacing_mm)
     folder = Path(root)

@@ -1,8 +1,10 @@
-"""The scores of one case, and what became of each of its lesions."""
+"""The scores of one case."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,17 +13,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from monai_instance_loss.evaluation.loading import Volume, check_same_grid, read_mask, read_probability
+from monai_instance_loss.evaluation.header import Header, check_same_grid, read_header
+from monai_instance_loss.evaluation.lesions import lesion_rows
+from monai_instance_loss.evaluation.loading import Volume, read_mask, read_probability
 from monai_instance_loss.evaluation.pairing import CaseFiles, Failure
-from monai_instance_loss.instances import Instances, label_instances, touching_pairs
+from monai_instance_loss.instances import label_instances
 from monai_instance_loss.metrics.challenge import wmh_challenge_scores
 from monai_instance_loss.metrics.froc import InstanceFROC
 from monai_instance_loss.metrics.panoptic_quality import PanopticQualityMetric
-from monai_instance_loss.transforms.measuring import measure_instances
 
 __all__ = ["CaseResult", "CaseScores", "lesion_rows", "score_case", "score_masks"]
-
-Affine = NDArray[Any] | torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class CaseResult:
         lesions: one row a lesion of either side and model, see ``score_masks``.
         froc: the rows of ``InstanceFROC``, None without a probability map.
         failures: what could not be scored, and why.
+        remarks: what is odd about files that were scored.
     """
 
     case: str
@@ -82,6 +84,7 @@ class CaseResult:
     lesions: list[dict[str, Any]] = field(default_factory=list)
     froc: NDArray[np.float32] | None = None
     failures: list[Failure] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
 
 def score_case(files: CaseFiles, ignore_label: int | None = None) -> CaseResult:
@@ -99,26 +102,33 @@ def score_case(files: CaseFiles, ignore_label: int | None = None) -> CaseResult:
         "Expected nowhere.nii to be a readable NIfTI file, but got: [Errno 2] No such file or directory: 'nowhere.nii'"
     """
     result = CaseResult(files.case)
-    try:
-        reference = read_mask(files.reference, ignore_label)
-    except ValueError as error:
-        result.failures.append(Failure(files.case, None, _with_hint(str(error), files.reference, ignore_label)))
+    first = next(iter(files.predictions), None)
+    reference: Volume | None = None
+    masks: dict[str, Header] = {}
+    probability: Header | None = None
+    # all headers before any voxel, so that a grid that is wrong costs no memory
+    with _failures_kept(result, None):
+        header = read_header(files.reference)
+        for model, path in files.predictions.items():
+            with _failures_kept(result, model):
+                masks[model] = _read_header_like(header, path)
+        if files.probability is not None:
+            with _failures_kept(result, first):
+                probability = _read_header_like(header, files.probability)
+        result.remarks = [known.remark for known in (header, *masks.values(), probability) if known and known.remark]
+        if masks or probability:
+            reference = _read_reference(header, ignore_label)
+    if reference is None:
         return result
-    for model, path in files.predictions.items():
-        try:
-            prediction = read_mask(path)
-            check_same_grid(reference, prediction)
-        except ValueError as error:
-            result.failures.append(Failure(files.case, model, str(error)))
-            continue
-        scores, lesions = score_masks(model, files.case, prediction.voxels, reference)
-        result.scores.append(scores)
-        result.lesions += lesions
-    if files.probability is not None:
-        try:
-            result.froc = _froc_rows(files.probability, reference)
-        except ValueError as error:
-            result.failures.append(Failure(files.case, next(iter(files.predictions), None), str(error)))
+    for model, mask in masks.items():
+        with _failures_kept(result, model):
+            scores, lesions = score_masks(model, files.case, read_mask(mask).voxels, reference)
+            result.scores.append(scores)
+            result.lesions += lesions
+    if probability is not None:
+        with _failures_kept(result, first):
+            result.froc = _froc_rows(probability, reference)
+    result.failures.sort(key=lambda failure: [None, *files.predictions].index(failure.model))
     return result
 
 
@@ -182,57 +192,34 @@ def score_masks(
     return scores, [{"model": model, "case": case, **row} for row in lesions]
 
 
-def lesion_rows(true: Instances, pred: Instances, affine: Affine | None = None) -> list[dict[str, Any]]:
-    """One row a lesion of either side of a case, the true ones first; see ``score_masks``.
-
-    Without ``affine`` there are no ``volume_mm3`` and ``centroid_mm_x`` ...; in 2D, ``area_mm2`` and two axes.
-
-    Example:
-        >>> mask = torch.tensor([[[[1, 0, 0, 1]]]])
-        >>> rows = lesion_rows(label_instances(mask), label_instances(mask * torch.tensor([1, 1, 0, 0])))
-        >>> [(row["side"], row["status"]) for row in rows]
-        [('reference', 'detected'), ('reference', 'missed'), ('prediction', 'matched')]
-    """
-    pairs = torch.stack(touching_pairs(true.labels, pred.labels)).T.tolist()
-    found = _lesions(true, affine, "reference", ("detected", "missed"), pairs)
-    return found + _lesions(pred, affine, "prediction", ("matched", "false"), [(j, i, n) for i, j, n in pairs])
-
-
 def _as_batch(voxels: NDArray[Any]) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(voxels))[None, None]
 
 
-def _lesions(
-    instances: Instances, affine: Affine | None, side: str, words: tuple[str, str], pairs: list[Any]
-) -> list[dict[str, Any]]:
-    """Rows of one side; ``pairs`` are (id on this side, id on the other, voxels they share)."""
-    partners: dict[int, list[int]] = {}
-    shared: dict[int, int] = {}
-    for own, other, voxels in pairs:
-        partners.setdefault(own, []).append(other)
-        shared[own] = shared.get(own, 0) + voxels
-    rows = []
-    places = ["volume_mm3", "area_mm2", *(f"centroid_mm_{axis}" for axis in "xyz")]
-    places += [f"box_{end}_{axis}" for end in ("start", "stop") for axis in range(3)]
-    for measured in measure_instances(instances, affine=affine):
-        own = int(measured["id"])
-        rows.append(
-            {
-                "side": side,
-                "id": own,
-                "status": words[0] if own in partners else words[1],
-                **{name: measured[name] for name in ("voxels", *places) if name in measured},
-                "partners": " ".join(map(str, sorted(partners.get(own, [])))),
-                "overlap_voxels": shared.get(own, 0),
-            }
-        )
-    return rows
+@contextmanager
+def _failures_kept(result: CaseResult, model: str | None) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        result.failures.append(Failure(result.case, model, str(error)))
 
 
-def _froc_rows(path: Path, reference: Volume) -> NDArray[np.float32]:
-    probability = read_probability(path)
-    check_same_grid(reference, probability)
+def _read_header_like(reference: Header, path: Path) -> Header:
+    header = read_header(path)
+    check_same_grid(reference, header)
+    return header
+
+
+def _read_reference(header: Header, ignore_label: int | None) -> Volume:
+    try:
+        return read_mask(header, ignore_label)
+    except ValueError as error:
+        raise ValueError(_with_hint(str(error), header.path, ignore_label)) from error
+
+
+def _froc_rows(header: Header, reference: Volume) -> NDArray[np.float32]:
     froc = InstanceFROC(ignore_index=2)
+    probability = read_probability(header)
     rows: NDArray[np.float32] = froc(_as_batch(probability.voxels), _as_batch(reference.voxels)).numpy()
     return rows
 

@@ -8,6 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from monai_instance_loss.evaluation.stopping import Stopped, die_of, raised_signals
+from monai_instance_loss.evaluation.tables import printable
+
 __all__ = ["main"]
 
 _EXTRAS = {"tqdm": "tqdm", "matplotlib": "matplotlib", "scipy": "scipy", "ignite": "pytorch-ignite"}
@@ -22,20 +25,25 @@ how files are paired:
   The reference is <case>.nii or <case>.nii.gz right in --ref, or <site>/<case>/wmh.nii.gz below it, at any depth, as in
   the WMH Segmentation Challenge. The prediction of a case is the file <case>.nii or <case>.nii.gz in --pred, or the
   folder <case>/ in it with a wmh or result file, or with one NIfTI file only. For the challenge's layout the case may
-  be called <site>/<case>, <site>_<case> or, if no other site has one of that name, <case>.
+  be called <site>/<case>, <site>_<case> or, if no other site has one of that name, <case>. Linked folders are followed.
+  A file that may be that of two cases is used for neither.
   Probability maps (--prob) are found in the same way, and scans (--image) too, as <case>_0000 or <case>/pre/FLAIR also.
 
 what masks may hold:
-  0 and 1, in any dtype; --ignore-label adds one value in the reference. Nothing is rounded or thresholded. Grids of a
-  pair are the same to a tenth of a voxel. What is wrong with one pair is reported, and the others go on.
+  0 and 1, in any dtype; --ignore-label adds one value in the reference. Nothing is rounded or thresholded, but that a
+  slope such as 1/32767 is float32, and makes 0 and 1 of stored whole numbers up to rounding only. Grids of a pair are
+  the same to a tenth of a voxel. What is wrong with one pair is reported, and the others go on. A qform and sform that
+  put a voxel more than half a voxel apart are reported, and the sform is used.
 
 what is written to --out, each file whole or not at all:
   cases.csv     scores of each case and model; an empty cell where there is nothing to score
   lesions.csv   each lesion of the reference and of the predictions: size, place, detected, missed, matched or false
-  summary.json  means with intervals, strata, agreement, comparisons, failures, versions, command line
+                In both, a name that a spreadsheet would run as a formula (=, +, -, @ first) begins with '
+  summary.json  means with intervals, strata, agreement, comparisons, failures, warnings, versions, command line
   report.html   the same for reading, with figures, in one file
 
-exit code: 0 all pairs were scored; 1 some were not, or none; 2 wrong arguments, or nothing could be written.
+exit code: 0 all pairs were scored; 1 some were not, or none, or a figure could not be drawn; 2 wrong arguments, or
+nothing could be written. SIGINT and SIGTERM end all processes and leave no half file.
 
 thousands of cases: torchrun --nproc-per-node 8 -m monai_instance_loss evaluate ... shares the cases over processes and
 hosts that see the same folders; the numbers are those of one process."""
@@ -69,10 +77,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"Expected the extra `bundle` to be installed, but got no {', '.join(missing)}: run "
             '`pip install "monai_instance_loss[bundle]"`.'
         )
+    options.command_line = " ".join(["python -m monai_instance_loss", *map(_quoted, arguments)])
+    try:
+        with raised_signals():
+            return _evaluate(options)
+    except Stopped as stopped:
+        _stop(f"stopped by {stopped.signal.name}; every file in {options.out} is whole.")
+        die_of(stopped.signal)
+    return 2
+
+
+def _evaluate(options: argparse.Namespace) -> int:
     # late, so that --help and wrong arguments do not wait for torch and MONAI
     from monai_instance_loss.evaluation.evaluate import Options, evaluate
 
-    command = " ".join(["python -m monai_instance_loss", *map(_quoted, arguments)])
     try:
         return evaluate(
             Options(
@@ -85,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 edges_mm3=tuple(options.strata_mm3),
                 workers=options.workers,
                 seed=options.seed,
-                command=command,
+                command=options.command_line,
             )
         )
     except (OSError, ValueError, RuntimeError) as error:
@@ -138,10 +156,15 @@ def _models(pred: str, compare: Sequence[str]) -> dict[str, Path]:
     models: dict[str, Path] = {}
     for option, value in [("--pred", pred), *(("--compare", item) for item in compare)]:
         name, equals, folder = value.partition("=")
-        if not equals and option == "--pred":
+        # a run's folder may be called by its options: runs/lr=0.1/pred
+        is_folder = Path(value).is_dir()
+        if option == "--pred" and (is_folder or not equals):
             name, folder = Path(value).resolve().name, value
-        if not name or not folder:
+        elif not name or not folder or (is_folder and not Path(folder).is_dir()):
             raise ValueError(f"Expected `{option}` to be NAME=DIR, but got {value!r}.")
+        elif not Path(folder).is_dir():
+            raise ValueError(f"Expected `{option}` to be NAME=DIR of a folder, but got {value!r}, and no {folder}.")
+        name = printable(name)
         if name in models:
             raise ValueError(f"Expected models to have different names, but got {name!r} twice.")
         models[name] = Path(folder)

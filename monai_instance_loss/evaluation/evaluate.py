@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from monai_instance_loss.evaluation.case import CaseResult, CaseScores
-from monai_instance_loss.evaluation.figures import agreement_figure, froc_figure, sensitivity_figure
-from monai_instance_loss.evaluation.key_images import key_image, worst_cases
+from monai_instance_loss.evaluation.drawing import chart_drawings, key_drawings
 from monai_instance_loss.evaluation.pairing import CaseFiles, Failure, pair_files
-from monai_instance_loss.evaluation.report import Picture, render_report
+from monai_instance_loss.evaluation.report import render_report
 from monai_instance_loss.evaluation.running import Ranks, available_workers, joined_ranks, run_cases
 from monai_instance_loss.evaluation.statistics import LEVEL, RESAMPLES
 from monai_instance_loss.evaluation.summary import compare_models, froc_of, summarise_model
-from monai_instance_loss.evaluation.tables import check_writable, to_csv, to_json, write_files
+from monai_instance_loss.evaluation.tables import check_writable, printable, to_csv, to_json, write_files
 from monai_instance_loss.metrics.strata import checked_edges
 
 __all__ = ["Options", "evaluate"]
@@ -68,13 +67,12 @@ def evaluate(options: Options) -> int:
     Source: ours. Under ``torchrun`` each rank scores its part, and rank 0 writes.
 
     Returns:
-        0 where all pairs were scored, 1 where some were not, which only rank 0 says. Where none was, nothing is
-        written.
+        0 where all pairs were scored and all figures drawn, 1 where some were not, which only rank 0 says. Where no
+        pair was scored, nothing is written.
 
     Raises:
         OSError: a folder is missing or cannot be written to.
         ValueError: the folders do not fit, or an option is out of range.
-        RuntimeError: a worker process was killed.
 
     Example:
         >>> evaluate(Options(Path("nowhere"), {"net": Path("nowhere")}, Path("/dev/null/out")))
@@ -90,12 +88,12 @@ def evaluate(options: Options) -> int:
         # torchrun would stop rank 0 at its work if another one ended with an error
         return 0
     failures = unpaired + [failure for result in results for failure in result.failures]
-    _report_failures(failures)
+    _tell_problems(failures, results)
     if not any(result.scores for result in results):
         print(f"error: no pair could be scored; nothing was written to {options.out_dir}.", file=sys.stderr)
-    else:
-        _write(options, cases, results, failures)
-    return int(bool(failures))
+        return 1
+    all_drawn = _write(options, cases, results, failures)
+    return int(bool(failures) or not all_drawn)
 
 
 def _prepare(options: Options, ranks: Ranks) -> tuple[list[CaseFiles], list[Failure]]:
@@ -116,22 +114,34 @@ def _prepare(options: Options, ranks: Ranks) -> tuple[list[CaseFiles], list[Fail
     return cases, failures
 
 
-def _report_failures(failures: Sequence[Failure]) -> None:
+def _tell_problems(failures: Sequence[Failure], results: Sequence[CaseResult]) -> None:
+    for remark in _remarks(results):
+        print(f"warning: {remark}", file=sys.stderr)
     for failure in failures:
         model = f" ({failure.model})" if failure.model else ""
         print(f"NOT SCORED {failure.case}{model}: {failure.message}", file=sys.stderr)
 
 
+def _remarks(results: Sequence[CaseResult]) -> list[str]:
+    return [remark for result in results for remark in result.remarks]
+
+
 def _write(
     options: Options, cases: Sequence[CaseFiles], results: Sequence[CaseResult], failures: Sequence[Failure]
-) -> None:
+) -> bool:
+    """Write all files, and say whether every figure could be drawn."""
     scores = {
         model: [row for result in results for row in result.scores if row.model == model] for model in options.models
     }
     lesions = [row for result in results for row in result.lesions]
     summary = _summary(options, len(cases), results, scores, lesions, failures)
-    charts = _charts(options, scores, summary)
-    pictures = _key_images(options, {case.case: case for case in cases}, scores)
+    first = next(iter(options.models))
+    files = {case.case: case for case in cases}
+    drawings = (
+        list(chart_drawings(scores, summary)),
+        list(key_drawings(first, scores[first], files, options.ignore_label)),
+    )
+    # numbers first: no figure can cost them
     write_files(
         options.out_dir,
         {
@@ -141,16 +151,26 @@ def _write(
             ),
             "lesions.csv": to_csv(_LESION_COLUMNS, lesions),
             "summary.json": to_json(summary),
-            "report.html": render_report(summary, charts, pictures),
+            "report.html": render_report(summary, *([drawing.blank for drawing in part] for part in drawings)),
         },
     )
-    for model, rows in scores.items():
-        mean = summary["models"][model]["scores"]
-        shown = ", ".join(
-            f"{name} {mean[field]['mean']:.3f}" for name, field in (("Dice", "dice"), ("lesion F1", "f1"))
-        )
-        print(f"{model}: {len(rows)} cases, {shown}")
-    print(f"wrote {options.out_dir}/report.html, cases.csv, lesions.csv and summary.json")
+    charts, key_images = ([drawing.drawn() for drawing in part] for part in drawings)
+    write_files(options.out_dir, {"report.html": render_report(summary, charts, key_images)})
+    _tell_results(options, summary)
+    undrawn = [picture for picture in charts + key_images if picture.png is None]
+    for picture in undrawn:
+        print(f"NOT DRAWN {picture.alt}: {picture.error}", file=sys.stderr)
+    return not undrawn
+
+
+def _tell_results(options: Options, summary: Mapping[str, Any]) -> None:
+    lines = [
+        f"{name}: {model['cases']} cases, Dice {model['scores']['dice']['mean']:.3f}, "
+        f"lesion F1 {model['scores']['f1']['mean']:.3f}"
+        for name, model in summary["models"].items()
+    ]
+    lines.append(f"wrote {options.out_dir}/report.html, cases.csv, lesions.csv and summary.json")
+    print(printable("\n".join(lines), sys.stdout.encoding or "utf-8"))
 
 
 def _summary(
@@ -165,8 +185,7 @@ def _summary(
     return {
         "command": options.command,
         "finished": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "versions": {"python": platform.python_version()}
-        | {package: importlib.metadata.version(package) for package in _PACKAGES},
+        "versions": {"python": platform.python_version(), **{package: _version(package) for package in _PACKAGES}},
         "settings": {
             "ignore_label": options.ignore_label,
             "seed": options.seed,
@@ -181,6 +200,7 @@ def _summary(
             "failed": len(failures),
         },
         "failures": [asdict(failure) for failure in failures],
+        "warnings": _remarks(results),
         "models": {
             model: summarise_model(
                 rows, (row for row in lesions if row["model"] == model), options.edges_mm3, options.seed
@@ -195,48 +215,8 @@ def _summary(
     }
 
 
-def _charts(options: Options, scores: Mapping[str, Sequence[CaseScores]], summary: Mapping[str, Any]) -> list[Picture]:
-    models = summary["models"]
-    charts = [
-        Picture(
-            sensitivity_figure({name: model["strata"] for name, model in models.items()}),
-            "Sensitivity to lesions against their volume",
-            "Each point is a stratum of volume (grey lines), at the geometric mean of its lesions; n is their number, "
-            f"for {next(iter(models))}. Bars and bands are Wilson's 95 % intervals.",
-        ),
-        Picture(
-            agreement_figure(scores, {name: model["agreement"] for name, model in models.items()}),
-            "Bland-Altman plots of the number of lesions and of their volume",
-            "Each point is a case. Solid line: bias; dashed lines: 95 % limits of agreement (bias +- 1.96 SD). Above 0 "
-            "the prediction has more.",
-        ),
-    ]
-    if summary["froc"] is not None:
-        first = next(iter(models))
-        lesions, cases = models[first]["lesions"], models[first]["cases"]
-        same_cases = cases == summary["froc"]["cases"]
-        point = (lesions["n_false"] / cases, lesions["sensitivity"]["value"]) if same_cases else None
-        charts.append(
-            Picture(
-                froc_figure(first, summary["froc"], point),
-                "FROC curve",
-                f"Of {summary['froc']['cases']} cases with a probability map. Candidates are components of "
-                f"probabilities of {summary['froc']['threshold']:g} or more; the axis is logarithmic from 0.125 on.",
-            )
-        )
-    return charts
-
-
-def _key_images(
-    options: Options, files: Mapping[str, CaseFiles], scores: Mapping[str, Sequence[CaseScores]]
-) -> list[Picture]:
-    first = next(iter(options.models))
-    pictures = []
-    for case in worst_cases(scores[first]):
-        figure, remark = key_image(files[case.case], first, options.ignore_label)
-        errors = (
-            f"{case.n_missed} of {case.n_true} lesions missed, {case.n_false} of {case.n_pred} predicted ones false"
-        )
-        caption = f"{case.case}, {first}: lesion F1 {case.f1:.3f}; {errors}. {remark}".strip()
-        pictures.append(Picture(figure, f"Key image of case {case.case}: {errors}", caption))
-    return pictures
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # installed by other means than pip, and no reason to lose scores
+        return "unknown"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_instance_loss.data._optional import import_extra
+from monai_instance_loss._optional import import_extra
 from monai_instance_loss.evaluation.case import CaseScores
 
 __all__ = ["agreement_figure", "froc_figure", "sensitivity_figure"]

@@ -10,7 +10,8 @@ import torch
 from monai.data import MetaTensor
 
 from monai_instance_loss.evaluation.case import CaseScores
-from monai_instance_loss.evaluation.loading import Volume, check_same_grid, read_mask, read_volume
+from monai_instance_loss.evaluation.header import check_same_grid, read_header
+from monai_instance_loss.evaluation.loading import Volume, read_mask, read_volume
 from monai_instance_loss.evaluation.pairing import CaseFiles
 from monai_instance_loss.handlers.figure import draw_lesions
 from monai_instance_loss.handlers.lesion_slice import most_informative_slice
@@ -67,13 +68,14 @@ def key_image(files: CaseFiles, model: str, ignore_label: int | None = None) -> 
 
 
 def _image_of(files: CaseFiles, reference: Volume) -> tuple[Any, str]:
-    black = np.zeros(reference.shape, np.float32)
     if files.image is None:
-        return black, "No scan was given, or not one for this case (--image)."
-    try:
-        image = read_volume(files.image)
-        check_same_grid(reference, image)
-    except ValueError as error:
-        return black, f"The scan is not drawn. {error}"
-    voxels = image.voxels.astype(np.float32)
-    return np.nan_to_num(voxels, nan=0.0, posinf=0.0, neginf=0.0), ""
+        remark = "No scan was given, or not one for this case (--image)."
+    else:
+        try:
+            header = read_header(files.image)
+            check_same_grid(reference, header)
+            voxels = read_volume(header, np.float32).voxels
+            return np.nan_to_num(voxels, copy=False, nan=0.0, posinf=0.0, neginf=0.0), ""
+        except ValueError as error:
+            remark = f"The scan is not drawn. {error}"
+    return np.zeros(reference.shape, np.float32), remark

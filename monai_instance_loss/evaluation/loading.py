@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import os
-import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
-from nibabel.affines import voxel_sizes
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
-from nibabel.wrapstruct import WrapStructError
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from monai_instance_loss.data.cases import check_same_grid as check_headers_agree
+from monai_instance_loss.evaluation.header import UNREADABLE, Grid, Header, open_volume, read_header
 
-__all__ = ["Volume", "check_same_grid", "read_mask", "read_probability", "read_volume"]
+__all__ = ["Volume", "read_mask", "read_probability", "read_volume"]
 
-_UNREADABLE = (ImageFileError, HeaderDataError, WrapStructError, OSError, EOFError, ValueError, zlib.error)
-# sizeof_hdr, the first field of a header, tells NIfTI-2 from NIfTI-1
-_NIFTI2 = tuple((540).to_bytes(4, order) for order in ("little", "big"))
-# headers store float32; a wrong voxel size is off by far more
-_SIZE_TOLERANCE = 0.01
+# voxels that are unpacked, scaled and checked at a time
+_CHUNK = 2**18
+# what may follow the voxels: padding of some writers, read to verify the checksum behind it
+_MOST_BEHIND = 2**16
 
 
 @dataclass(frozen=True, eq=False)
-class Volume:
+class Volume(Grid):
     """A volume and its grid.
 
     Attributes:
@@ -48,62 +41,42 @@ class Volume:
         """Number of voxels along each axis."""
         return tuple(self.voxels.shape)
 
-    @property
-    def spacing_mm(self) -> tuple[float, ...]:
-        """Voxel size along each axis in mm."""
-        return tuple(map(float, voxel_sizes(self.affine)))
 
-    @property
-    def voxel_mm3(self) -> float:
-        """Volume of a voxel in mm3."""
-        x, y, z = self.affine[:3, :3].T
-        return float(abs(x @ np.cross(y, z)))
-
-
-def read_volume(path: str | os.PathLike[str]) -> Volume:
+def read_volume(file: str | os.PathLike[str] | Header, dtype: DTypeLike | None = None) -> Volume:
     """Read a NIfTI file with three axes, in mm; the values are any real numbers.
 
-    Source: ours, on nibabel. The whole file is read, so that the checksum of a compressed one is verified.
+    Source: ours, on nibabel. No more is unpacked than the header allows, and the checksum is verified. Stored whole
+    numbers that slope and intercept, which are float32, bring to a whole number but for rounding are that number:
+    32767 times 1/32767 is 1.
 
     Args:
-        path: a ``.nii`` or ``.nii.gz`` file.
+        file: a ``.nii`` or ``.nii.gz`` file, or what ``read_header`` says of it.
+        dtype: of the voxels; None is that of the values, float64 where they are scaled.
 
     Raises:
-        ValueError: it is missing, cut off or corrupt, has not three axes, holds no real numbers, is not in mm, or gives
-            voxels no size or two.
+        ValueError: as ``read_header``; the file is cut off or corrupt, or goes on behind its voxels.
 
     Example:
         >>> import tempfile
+        >>> import nibabel as nib
         >>> with tempfile.TemporaryDirectory() as root:
         ...     nib.save(nib.Nifti1Image(np.zeros((2, 3, 4), np.uint8), np.diag([1, 1, 3, 1])), f"{root}/a.nii.gz")
         ...     volume = read_volume(f"{root}/a.nii.gz")
         >>> volume.shape, volume.spacing_mm, volume.voxel_mm3
         ((2, 3, 4), (1.0, 1.0, 3.0), 3.0)
     """
-    path = Path(path)
-    try:
-        raw = path.read_bytes()
-        raw = gzip.decompress(raw) if path.name.endswith(".gz") else raw
-        image = (nib.Nifti2Image if raw[:4] in _NIFTI2 else nib.Nifti1Image).from_bytes(raw)
-        voxels = np.asanyarray(image.dataobj)
-    except _UNREADABLE as error:
-        raise ValueError(f"Expected {path} to be a readable NIfTI file, but got: {error}") from error
-    if voxels.ndim != 3:
-        raise ValueError(f"Expected {path} to have 3 axes, but got shape {tuple(voxels.shape)}.")
-    if voxels.dtype.kind not in "biuf":
-        raise ValueError(f"Expected {path} to hold real numbers, but got dtype {voxels.dtype}.")
-    volume = Volume(path, voxels, np.asarray(image.affine, dtype=np.float64))
-    _check_voxel_size(volume, image.header)
-    return volume
+    header = file if isinstance(file, Header) else read_header(file)
+    to = _scaled(b"", header).dtype.newbyteorder("=") if dtype is None else np.dtype(dtype)
+    return _read(header, to, lambda values, start: values)
 
 
-def read_mask(path: str | os.PathLike[str], ignore_label: int | None = None) -> Volume:
+def read_mask(file: str | os.PathLike[str] | Header, ignore_label: int | None = None) -> Volume:
     """Read a binary mask, of any dtype, as uint8: 0 background, 1 lesion and, with ``ignore_label``, 2 not scored.
 
     Source: ours. Nothing is rounded or thresholded: 0.999 is an error.
 
     Args:
-        path: as in ``read_volume``.
+        file: as in ``read_volume``.
         ignore_label: the value of voxels that are not scored; None allows 0 and 1 only.
 
     Raises:
@@ -111,88 +84,115 @@ def read_mask(path: str | os.PathLike[str], ignore_label: int | None = None) -> 
 
     Example:
         >>> import tempfile
+        >>> import nibabel as nib
         >>> with tempfile.TemporaryDirectory() as root:
         ...     nib.save(nib.Nifti1Image(np.array([[[0.0, 1, 7]]]), np.eye(4)), f"{root}/a.nii")
         ...     read_mask(f"{root}/a.nii", ignore_label=7).voxels
         array([[[0, 1, 2]]], dtype=uint8)
     """
-    volume = read_volume(path)
-    voxels = volume.voxels
-    ignored = np.zeros(voxels.shape, bool) if ignore_label is None else voxels == ignore_label
-    odd = (voxels != 0) & (voxels != 1) & ~ignored
-    if odd.any():
-        allowed = "0 and 1" if ignore_label is None else f"0, 1 and {ignore_label}"
-        raise ValueError(f"Expected {path} to hold {allowed} only, but got {_describe(voxels, odd)}")
-    return Volume(volume.path, np.where(ignored, np.uint8(2), (voxels == 1).astype(np.uint8)), volume.affine)
+    header = file if isinstance(file, Header) else read_header(file)
+    odd = _OddValues(header)
+
+    def classes(values: NDArray[Any], start: int) -> NDArray[Any]:
+        lesion = values == 1
+        ignored = np.zeros_like(lesion) if ignore_label is None else values == ignore_label
+        odd.note(values, start, ~(lesion | ignored | (values == 0)))
+        return np.where(ignored, np.uint8(2), lesion.astype(np.uint8))
+
+    volume = _read(header, np.dtype(np.uint8), classes)
+    odd.check("0 and 1 only" if ignore_label is None else f"0, 1 and {ignore_label} only")
+    return volume
 
 
-def read_probability(path: str | os.PathLike[str]) -> Volume:
+def read_probability(file: str | os.PathLike[str] | Header) -> Volume:
     """Read a map of probabilities, in [0, 1], as float32 or float64.
 
     Source: ours.
 
     Args:
-        path: as in ``read_volume``.
+        file: as in ``read_volume``.
 
     Raises:
         ValueError: as ``read_volume``; a value is outside [0, 1], or NaN.
 
     Example:
         >>> import tempfile
+        >>> import nibabel as nib
         >>> with tempfile.TemporaryDirectory() as root:
         ...     nib.save(nib.Nifti1Image(np.full((1, 1, 1), 0.5), np.eye(4)), f"{root}/a.nii")
         ...     read_probability(f"{root}/a.nii").voxels
         array([[[0.5]]])
     """
-    volume = read_volume(path)
-    voxels = volume.voxels.astype(np.result_type(volume.voxels.dtype, np.float32), copy=False)
-    odd = ~((voxels >= 0) & (voxels <= 1))
-    if odd.any():
-        raise ValueError(f"Expected {path} to hold probabilities in [0, 1], but got {_describe(voxels, odd)}")
-    return Volume(volume.path, voxels, volume.affine)
+    header = file if isinstance(file, Header) else read_header(file)
+    odd = _OddValues(header)
+
+    def checked(values: NDArray[Any], start: int) -> NDArray[Any]:
+        odd.note(values, start, ~((values >= 0) & (values <= 1)))
+        return values
+
+    volume = _read(header, np.result_type(_scaled(b"", header).dtype, np.float32), checked)
+    odd.check("probabilities in [0, 1]")
+    return volume
 
 
-def check_same_grid(first: Volume, second: Volume) -> None:
-    """Refuse two volumes whose voxels are not at the same places, to a tenth of a voxel.
+class _OddValues:
+    """Values that a file should not hold: how many, and the first in raster order."""
 
-    Raises:
-        ValueError: shapes differ, or affines put a corner elsewhere.
+    def __init__(self, header: Header) -> None:
+        self.path, self.shape = header.path, header.shape
+        self.count, self.first, self.value = 0, math.prod(header.shape), ""
 
-    Example:
-        >>> volume = Volume(Path("a.nii"), np.zeros((2, 2, 2)), np.eye(4))
-        >>> check_same_grid(volume, Volume(Path("b.nii"), np.zeros((2, 2, 3)), np.eye(4)))
-        Traceback (most recent call last):
-        ValueError: Expected b.nii to have the shape of a.nii, (2, 2, 2), but got (2, 2, 3).
-    """
-    if first.shape != second.shape:
+    def note(self, values: NDArray[Any], start: int, odd: NDArray[np.bool_]) -> None:
+        """Keep what is odd among the values of a file from voxel ``start`` on; files count the first axis first."""
+        index = np.flatnonzero(odd)
+        if not index.size:
+            return
+        self.count += index.size
+        raster = np.ravel_multi_index(np.unravel_index(index + start, self.shape, order="F"), self.shape)
+        k = int(raster.argmin())
+        if raster[k] < self.first:
+            # str, as formatting would show a float32 with the digits of a double
+            self.first, self.value = int(raster[k]), str(values[index[k]])
+
+    def check(self, wanted: str) -> None:
+        if self.count:
+            place = tuple(map(int, np.unravel_index(self.first, self.shape)))
+            raise ValueError(
+                f"Expected {self.path} to hold {wanted}, but got {self.value} at voxel {place}, {self.count} such "
+                "voxels in all."
+            )
+
+
+def _read(header: Header, dtype: np.dtype[Any], convert: Callable[[NDArray[Any], int], NDArray[Any]]) -> Volume:
+    """The voxels of a file, a chunk at a time; ``convert`` gets values and the number of the first of them."""
+    try:
+        total = math.prod(header.shape)
+        voxels = np.empty(total, dtype)
+        with open_volume(header.path) as stream:
+            stream.seek(header.offset)
+            for start in range(0, total, _CHUNK):
+                stop = min(start + _CHUNK, total)
+                raw = stream.read((stop - start) * header.dtype.itemsize)
+                if len(raw) < (stop - start) * header.dtype.itemsize:
+                    raise EOFError(f"it ends before its {total} voxels do")
+                voxels[start:stop] = convert(_scaled(raw, header), start)
+            goes_on = len(stream.read(_MOST_BEHIND + 1)) > _MOST_BEHIND
+    except (*UNREADABLE, MemoryError) as error:
+        raise ValueError(f"Expected {header.path} to be a readable NIfTI file, but got: {error}") from error
+    if goes_on:
         raise ValueError(
-            f"Expected {second.path} to have the shape of {first.path}, {first.shape}, but got {second.shape}."
+            f"Expected {header.path} to end with its voxels, but got more than {_MOST_BEHIND} bytes behind them."
         )
-    check_headers_agree(first.path, first, second.path, second)
+    return Volume(header.path, voxels.reshape(header.shape, order="F"), header.affine)
 
 
-def _check_voxel_size(volume: Volume, header: Any) -> None:
-    unit = header.get_xyzt_units()[0]
-    if unit not in ("mm", "unknown"):
-        raise ValueError(f"Expected {volume.path} to be in mm, but got {unit}.")
-    if not (np.isfinite(volume.affine).all() and 0 < volume.voxel_mm3 < math.inf):
-        raise ValueError(
-            f"Expected the affine of {volume.path} to give voxels a size, but got {volume.affine.tolist()}."
-        )
-    sizes, stated = volume.spacing_mm, tuple(float(size) for size in header.get_zooms()[:3])
-    if not np.allclose(sizes, stated, rtol=_SIZE_TOLERANCE, atol=0):
-        raise ValueError(
-            f"Expected {volume.path} to state one voxel size, but got {_rounded(sizes)} mm from its affine and "
-            f"{_rounded(stated)} mm from pixdim."
-        )
-
-
-def _rounded(sizes: tuple[float, ...]) -> tuple[float, ...]:
-    return tuple(round(size, 4) for size in sizes)
-
-
-def _describe(voxels: NDArray[Any], odd: NDArray[np.bool_]) -> str:
-    """The first odd value, where it is and how many there are."""
-    place = tuple(int(index) for index in np.argwhere(odd)[0])
-    # str, as formatting would show a float32 with the digits of a double
-    return f"{voxels[place]!s} at voxel {place}, {int(odd.sum())} such voxels in all."
+def _scaled(raw: bytes, header: Header) -> NDArray[Any]:
+    stored = np.frombuffer(raw, header.dtype)
+    if (header.slope, header.inter) == (1, 0):
+        return stored
+    values = stored * np.result_type(header.dtype, np.float64).type(header.slope) + header.inter
+    if stored.dtype.kind == "f":
+        return values
+    whole = np.rint(values)
+    rounding = np.finfo(np.float32).eps * (np.abs(values - header.inter) + abs(header.inter))
+    return np.where(np.abs(values - whole) <= rounding, whole, values)

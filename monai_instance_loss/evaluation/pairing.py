@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from monai_instance_loss.data.cases import natural_key
+from monai_instance_loss.evaluation.layout import (
+    Folder,
+    Names,
+    dead_links,
+    find_references,
+    names_of_cases,
+    nifti_files,
+    scan_beside,
+)
+from monai_instance_loss.evaluation.tables import printable
 
 __all__ = ["CaseFiles", "Failure", "pair_files"]
-
-_SUFFIXES = (".nii", ".nii.gz")
-_REFERENCE_NAME = "wmh"
-_MASK_NAMES = (_REFERENCE_NAME, "result")
-_IMAGE_NAMES = ("pre/FLAIR",)
 
 
 @dataclass(frozen=True)
@@ -52,33 +55,6 @@ class Failure:
     message: str
 
 
-@dataclass
-class _Folder:
-    """A folder of masks or images, and what was found in it."""
-
-    path: Path
-    inner: tuple[str, ...] = _MASK_NAMES
-    endings: tuple[str, ...] = ("",)
-    used: set[Path] = field(default_factory=set)
-
-    def find(self, names: Iterable[str]) -> list[Path]:
-        """All files that may be that of a case with these names."""
-        found = []
-        for name in names:
-            found += [
-                path
-                for ending in self.endings
-                for suffix in _SUFFIXES
-                if (path := self.path / f"{name}{ending}{suffix}").is_file()
-            ]
-            inside = self.path / name
-            if inside.is_dir():
-                wanted = (inside / f"{stem}{suffix}" for stem in self.inner for suffix in _SUFFIXES)
-                found += [path for path in wanted if path.is_file()] or _nifti_files(inside, nested=True)
-        self.used.update(found)
-        return found
-
-
 def pair_files(
     reference_dir: str | os.PathLike[str],
     prediction_dirs: Mapping[str, str | os.PathLike[str]],
@@ -92,7 +68,8 @@ def pair_files(
     Convention: the reference is either files ``<case>.nii`` or ``.nii.gz`` right in the folder, or folders
     ``<site>/<case>/wmh.nii.gz`` at any depth. The prediction of a case is ``<case>.nii``, ``<case>.nii.gz`` or, where
     there is a folder ``<case>``, its ``wmh`` or ``result`` file, or else its only NIfTI file. In the second layout a
-    case is called ``<site>/<case>``, ``<site>_<case>`` or, if only one has that name, ``<case>``.
+    case is called ``<site>/<case>``, ``<site>_<case>`` or, if only one has that name, ``<case>``. Linked folders are
+    followed. A file that may be that of two cases is used for neither.
 
     Args:
         reference_dir: folder of the reference.
@@ -102,12 +79,13 @@ def pair_files(
             Left out, it is ``reference_dir``, of which only ``pre/FLAIR`` is taken.
 
     Returns:
-        The cases with a reference, in natural order, and what went wrong: a file without a partner, or several files
-        for one case.
+        The cases with a reference, in natural order, and what went wrong: a file without a partner, several files for
+        one case, several cases for one file, or a link in the reference that leads nowhere.
 
     Raises:
         FileNotFoundError: a folder does not exist, or holds no reference.
-        ValueError: the reference is in both layouts at once.
+        OSError: a folder below one of them cannot be read.
+        ValueError: the reference is in both layouts at once, or a file of it is found twice over links.
 
     Example:
         >>> import tempfile
@@ -122,33 +100,73 @@ def pair_files(
         >>> [(failure.case, failure.model) for failure in failures]
         [('b', 'net')]
     """
-    references, nested = _find_references(_existing(reference_dir))
-    last = Counter(case.rsplit("/", 1)[-1] for case in references)
-    names = {case: _names_of(case, last) for case in references}
-    models = {model: _Folder(_existing(folder)) for model, folder in prediction_dirs.items()}
-    probabilities = None if probability_dir is None else _Folder(_existing(probability_dir))
-    images = None if image_dir is None else _Folder(_existing(image_dir), _IMAGE_NAMES, ("", "_0000"))
-    cases, failures = [], []
+    reference_dir = _existing(reference_dir)
+    references, nested = find_references(reference_dir)
+    names = names_of_cases(references)
+    masks = {model: _Files(Folder("prediction", _existing(path)), names) for model, path in prediction_dirs.items()}
+    maps = scans = None
+    if probability_dir is not None:
+        maps = _Files(Folder("probability map", _existing(probability_dir)), names)
+    if image_dir is not None:
+        scans = _Files(Folder.of_scans(_existing(image_dir)), names)
+    cases, failures = [], [_dead_link(path, reference_dir) for path in dead_links(reference_dir)]
     for case, paths in references.items():
-        found = {model: folder.find(names[case]) for model, folder in models.items()}
+        name = printable(case)
         if len(paths) > 1:
-            failures.append(Failure(case, None, _not_one("reference", case, Path(reference_dir), paths)))
+            failures.append(Failure(name, None, _not_one("reference", case, reference_dir, paths)))
             continue
-        predictions = {model: files[0] for model, files in found.items() if len(files) == 1}
-        failures += [
-            Failure(case, model, _not_one("prediction", case, models[model].path, files))
-            for model, files in found.items()
-            if model not in predictions
-        ]
-        maps = probabilities.find(names[case]) if probabilities else []
-        if probabilities and len(maps) != 1:
-            first = next(iter(models))
-            failures.append(Failure(case, first, _not_one("probability map", case, probabilities.path, maps)))
-        scans = images.find(names[case]) if images else _scan_of(paths[0])
-        cases.append(CaseFiles(case, paths[0], predictions, _only(maps), _only(scans)))
-    for model, folder in models.items():
-        failures += _leftovers(model, folder, names, nested, Path(reference_dir))
+        predictions = {}
+        for model, files in masks.items():
+            chosen, message = files.choose(case)
+            if chosen:
+                predictions[model] = chosen
+            else:
+                failures.append(Failure(name, model, message))
+        probability, message = maps.choose(case) if maps else (None, "")
+        if message:
+            failures.append(Failure(name, next(iter(masks)), message))
+        image = scans.choose(case)[0] if scans else _only(scan_beside(paths[0]))
+        cases.append(CaseFiles(name, paths[0], predictions, probability, image))
+    for model, files in masks.items():
+        failures += files.leftovers(model, nested, reference_dir)
     return cases, failures
+
+
+class _Files:
+    """The files of a folder that belong to cases: each to one, and each case has one."""
+
+    def __init__(self, folder: Folder, names: Mapping[str, Names]) -> None:
+        self.folder, self.names = folder, names
+        self.found = folder.files_of(names)
+        self.owners: dict[Path, list[str]] = {}
+        for case, paths in self.found.items():
+            for path in paths:
+                self.owners.setdefault(path, []).append(case)
+
+    def choose(self, case: str) -> tuple[Path | None, str]:
+        """The file of a case; where there is none to be had, None and the reason."""
+        what, found = self.folder.what, self.found[case]
+        if len(found) != 1:
+            return None, _not_one(what, case, self.folder.path, found)
+        owners = self.owners[found[0]]
+        if len(owners) > 1:
+            cases = f"{', '.join(owners[:-1])} and {owners[-1]}"
+            return None, f"Expected {found[0]} to be the {what} of one case, but got {cases}."
+        return found[0], ""
+
+    def leftovers(self, model: str, nested: bool, reference_dir: Path) -> list[Failure]:
+        """Files that belong to no reference."""
+        root = self.folder.path
+        folders_of_cases = {root / name for own in self.names.values() for name in own.full + own.short}
+        # links may give a file a second name
+        used = {path.resolve() for path in self.owners}
+        left = [
+            path
+            for path in nifti_files(root, nested)
+            if path.resolve() not in used and folders_of_cases.isdisjoint(path.parents)
+        ]
+        message = "Expected a reference of {} in {}, but got none."
+        return [Failure(path.relative_to(root).as_posix(), model, message.format(path, reference_dir)) for path in left]
 
 
 def _existing(folder: str | os.PathLike[str]) -> Path:
@@ -158,66 +176,15 @@ def _existing(folder: str | os.PathLike[str]) -> Path:
     return path
 
 
-def _find_references(folder: Path) -> tuple[dict[str, list[Path]], bool]:
-    """Files of each case, in natural order, and whether cases are folders."""
-    flat = _nifti_files(folder)
-    in_folders = [path for path in _nifti_files(folder, nested=True) if _stem(path) == _REFERENCE_NAME]
-    in_folders = [path for path in in_folders if path.parent != folder]
-    if flat and in_folders:
-        raise ValueError(
-            f"Expected the reference to be files in {folder} or `<case>/wmh.nii.gz` below it, but got both: "
-            f"{flat[0]} and {in_folders[0]}."
-        )
-    if not flat and not in_folders:
-        raise FileNotFoundError(
-            f"Expected {folder} to hold references (`<case>.nii.gz`, or `<site>/<case>/wmh.nii.gz`), but got none."
-        )
-    cases: dict[str, list[Path]] = {}
-    for path in flat or in_folders:
-        case = _stem(path) if flat else path.parent.relative_to(folder).as_posix()
-        cases.setdefault(case, []).append(path)
-    return {case: cases[case] for case in sorted(cases, key=natural_key)}, not flat
+def _dead_link(path: Path, folder: Path) -> Failure:
+    message = f"Expected {path} to be a file or folder, but got a link that leads nowhere."
+    return Failure(path.relative_to(folder).as_posix(), None, message)
 
 
-def _names_of(case: str, last: Mapping[str, int]) -> list[str]:
-    short = case.rsplit("/", 1)[-1]
-    names = [case, case.replace("/", "_")] + ([short] if last[short] == 1 else [])
-    return list(dict.fromkeys(names))
-
-
-def _leftovers(
-    model: str, folder: _Folder, names: Mapping[str, list[str]], nested: bool, reference_dir: Path
-) -> list[Failure]:
-    """Predictions that belong to no reference."""
-    folders_of_cases = {folder.path / name for case in names for name in names[case]}
-    left = [
-        path
-        for path in _nifti_files(folder.path, nested)
-        if path not in folder.used and folders_of_cases.isdisjoint(path.parents)
-    ]
-    message = "Expected a reference of {} in {}, but got none."
-    return [
-        Failure(path.relative_to(folder.path).as_posix(), model, message.format(path, reference_dir)) for path in left
-    ]
-
-
-def _nifti_files(folder: Path, nested: bool = False) -> list[Path]:
-    found = folder.rglob("*") if nested else folder.iterdir()
-    return sorted(p for p in found if p.name.endswith(_SUFFIXES) and not p.name.startswith(".") and p.is_file())
-
-
-def _stem(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".nii")
-
-
-def _scan_of(reference: Path) -> list[Path]:
-    return [path for suffix in _SUFFIXES if (path := reference.parent / f"{_IMAGE_NAMES[0]}{suffix}").is_file()]
-
-
-def _only(paths: list[Path]) -> Path | None:
+def _only(paths: Sequence[Path]) -> Path | None:
     return paths[0] if len(paths) == 1 else None
 
 
-def _not_one(what: str, case: str, folder: Path, paths: list[Path]) -> str:
+def _not_one(what: str, case: str, folder: Path, paths: Sequence[Path]) -> str:
     got = ", ".join(map(str, paths)) or "none"
     return f"Expected one {what} of {case} in {folder}, but got {got}."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -52,14 +51,16 @@ class Picture:
     """A figure of the report.
 
     Attributes:
-        figure: a ``matplotlib.figure.Figure``.
+        png: the image, None where it was not drawn.
         alt: what it shows, for those who cannot see it.
         caption: how to read it.
+        error: why it was not drawn.
     """
 
-    figure: Any
+    png: bytes | None
     alt: str
     caption: str
+    error: str = "the evaluation ended before"
 
 
 def render_report(summary: Mapping[str, Any], charts: Sequence[Picture], key_images: Sequence[Picture]) -> str:
@@ -73,8 +74,8 @@ def render_report(summary: Mapping[str, Any], charts: Sequence[Picture], key_ima
         key_images: figures of single cases.
 
     Example:
-        >>> page = render_report({"models": {}, "comparisons": [], "failures": [], "pairs": {"cases": 0},
-        ...                       "settings": {}, "versions": {}, "command": "evaluate", "finished": "now"}, [], [])
+        >>> page = render_report({"models": {}, "comparisons": [], "failures": [], "warnings": [], "settings": {},
+        ...                       "versions": {}, "pairs": {"cases": 0}, "command": "", "finished": "now"}, [], [])
         >>> page.startswith("<!doctype html>"), "<script" in page
         (True, False)
     """
@@ -83,6 +84,7 @@ def render_report(summary: Mapping[str, Any], charts: Sequence[Picture], key_ima
         "<h1>Lesion segmentation: evaluation</h1>",
         f"<p>{escape(', '.join(models))}: {summary['pairs']['cases']} cases. {escape(summary['finished'])}</p>",
         _failures(summary["failures"]),
+        *(f"<p>{escape(remark)}</p>" for remark in summary["warnings"]),
         "<h2>Scores</h2>",
         _scores(models),
         _lesions(models),
@@ -109,9 +111,9 @@ def render_report(summary: Mapping[str, Any], charts: Sequence[Picture], key_ima
 
 
 def _picture(picture: Picture) -> str:
-    png = io.BytesIO()
-    picture.figure.savefig(png, format="png", bbox_inches="tight")
-    data = base64.b64encode(png.getvalue()).decode("ascii")
+    if picture.png is None:
+        return f'<p class="failed">Not drawn: {escape(picture.alt)} ({escape(picture.error)})</p>'
+    data = base64.b64encode(picture.png).decode("ascii")
     return (
         f'<figure><img alt="{escape(picture.alt)}" src="data:image/png;base64,{data}">'
         f"<figcaption>{escape(picture.caption)}</figcaption></figure>"

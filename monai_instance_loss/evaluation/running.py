@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
-import torch
 import torch.distributed as dist
 
-from monai_instance_loss.data._optional import import_extra
+from monai_instance_loss._optional import import_extra
 from monai_instance_loss.evaluation.case import CaseResult, score_case
 from monai_instance_loss.evaluation.pairing import CaseFiles, Failure
+from monai_instance_loss.evaluation.workers import Death, run_in_workers
 
 __all__ = ["Ranks", "available_workers", "joined_ranks", "run_cases"]
 
@@ -44,7 +44,7 @@ class Ranks:
         if self.size == 1:
             return value
         box = [value]
-        dist.broadcast_object_list(box, src=0)
+        _waited_for(lambda: dist.broadcast_object_list(box, src=0))
         return box[0]
 
     def own(self, items: Sequence[Any]) -> list[Any]:
@@ -56,7 +56,7 @@ class Ranks:
         if self.size == 1:
             return items
         parts: list[Any] | None = [None] * self.size if self.rank == 0 else None
-        dist.gather_object(items, parts)
+        _waited_for(lambda: dist.gather_object(items, parts))
         if parts is None:
             return []
         total = sum(map(len, parts))
@@ -75,11 +75,29 @@ def joined_ranks() -> Iterator[Ranks]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Ranks()
         return
-    dist.init_process_group("gloo", timeout=_PATIENCE)
+    _waited_for(lambda: dist.init_process_group("gloo", timeout=_PATIENCE))
     try:
         yield Ranks(dist.get_rank(), dist.get_world_size())
-    finally:
+    except KeyboardInterrupt:
+        raise  # to leave the group, this process would wait for the others
+    except BaseException:
         dist.destroy_process_group()
+        raise
+    dist.destroy_process_group()
+
+
+def _waited_for(call: Callable[[], Any]) -> None:
+    """Wait for other ranks in a thread: a signal is not heard by a main thread that waits inside torch."""
+    done: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(call())
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    done.result()
 
 
 def available_workers() -> int:
@@ -98,53 +116,27 @@ def run_cases(
 ) -> list[CaseResult]:
     """Score cases in worker processes of one thread each; the results are in the order of the cases.
 
-    Source: see ``score_case``.
+    Source: see ``score_case``. A process that dies, for lack of memory say, costs the case that it was at and no other.
 
     Args:
         cases: from ``pair_files``.
         ignore_label: as in ``score_case``.
-        workers: number of processes; with 1, everything runs in this one.
+        workers: number of processes.
         progress: show a progress bar, if standard error is a terminal.
-
-    Raises:
-        RuntimeError: a worker was killed.
 
     Example:
         >>> run_cases([], None, workers=1)
         []
     """
+    results = [CaseResult(case.case) for case in cases]
+    score = partial(_score, ignore_label=ignore_label)
     # None shows the bar on terminals only
     bar = tqdm(total=len(cases), desc="Cases", unit="case", disable=None if progress else True)
-    workers = min(workers, len(cases))
-    with bar:
-        if workers <= 1:
-            results = []
-            for case in cases:
-                results.append(_score(case, ignore_label))
-                bar.update()
-            return results
-        return _run_pool(cases, ignore_label, workers, bar)
-
-
-def _run_pool(cases: Sequence[CaseFiles], ignore_label: int | None, workers: int, bar: Any) -> list[CaseResult]:
-    # a fork of this process could inherit a lock that one of torch's threads holds
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
-    if method == "forkserver":
-        context.set_forkserver_preload([__name__])
-    pool = ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,))
-    try:
-        futures = [pool.submit(_score, case, ignore_label) for case in cases]
-        for _ in as_completed(futures):
+    with bar, closing(run_in_workers(score, cases, workers, preload=__name__)) as done:
+        for index, result in done:
+            results[index] = _lost(cases[index], result) if isinstance(result, Death) else result
             bar.update()
-        return [future.result() for future in futures]
-    except BrokenProcessPool as error:
-        raise RuntimeError(
-            "Expected all worker processes to finish, but one was killed, most likely for lack of memory: run again "
-            "with fewer --workers."
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+    return results
 
 
 def _score(case: CaseFiles, ignore_label: int | None) -> CaseResult:
@@ -152,3 +144,10 @@ def _score(case: CaseFiles, ignore_label: int | None) -> CaseResult:
         return score_case(case, ignore_label)
     except Exception as error:  # one case must not cost the others
         return CaseResult(case.case, failures=[Failure(case.case, None, f"{type(error).__name__}: {error}")])
+
+
+def _lost(case: CaseFiles, death: Death) -> CaseResult:
+    files = ", ".join(map(str, (case.reference, *case.predictions.values(), *filter(None, [case.probability]))))
+    hint = " Where memory ran out, run again with fewer --workers." if death.cause == "SIGKILL" else ""
+    message = f"Expected the process that scores {files} to finish, but got its end by {death.cause}.{hint}"
+    return CaseResult(case.case, failures=[Failure(case.case, None, message)])

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from monai_instance_loss.data._optional import import_extra
+from monai_instance_loss._optional import import_extra
 
 __all__ = [
     "LEVEL",

@@ -12,19 +12,27 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["check_writable", "to_csv", "to_json", "write_files"]
+__all__ = ["check_writable", "printable", "to_csv", "to_json", "write_files"]
+
+
+_FORMULA = ("=", "+", "-", "@", "\t")
 
 
 def to_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     """Rows as CSV with a header line, numbers with seven digits, as many as the float32 of NIfTI headers is good for.
 
-    NaN and None become empty cells, which R, pandas and Excel read as missing.
+    NaN and None become empty cells, which R, pandas and Excel read as missing. Text that a spreadsheet would run as a
+    formula, as it begins with ``=``, ``+``, ``-``, ``@`` or a tab, gets a ``'`` before it; numbers, negative ones too,
+    stay as they are.
 
     Example:
         >>> print(to_csv(["case", "dice"], [{"case": "a", "dice": 0.5}, {"case": "b", "dice": math.nan}]), end="")
         case,dice
         a,0.5
         b,
+        >>> print(to_csv(["case", "change"], [{"case": "-1", "change": -1.0}]), end="")
+        case,change
+        '-1,-1
     """
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -82,7 +90,8 @@ def write_files(folder: str | os.PathLike[str], files: Mapping[str, str]) -> Non
     temporary = {name: Path(folder, f".writing-{os.getpid()}-{name}") for name in files}
     try:
         for name, text in files.items():
-            with open(temporary[name], "w", encoding="utf-8", newline="") as file:
+            # file names may hold bytes that are no text: they are spelt out
+            with open(temporary[name], "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
@@ -93,9 +102,23 @@ def write_files(folder: str | os.PathLike[str], files: Mapping[str, str]) -> Non
             path.unlink(missing_ok=True)
 
 
+def printable(text: str, encoding: str = "utf-8") -> str:
+    """Text with whatever an encoding cannot write, such as the bytes of a file name that is no UTF-8, spelt out.
+
+    Example:
+        >>> printable("p\\udcff"), printable("²", "ascii")
+        ('p\\\\udcff', '\\\\xb2')
+    """
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
 def _cell(value: Any) -> Any:
     if isinstance(value, float):
         return None if math.isnan(value) else f"{value:.7g}"
+    if isinstance(value, str):
+        # csv does not quote a carriage return, and readers take it for the end of a row
+        text = value.replace("\r", "\\r")
+        return f"'{text}" if text.startswith(_FORMULA) else text
     return value
 
 

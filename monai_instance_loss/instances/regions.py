@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,6 @@ __all__ = [
     "count_ids",
     "fragments",
     "presence",
-    "range_sum",
     "segment_sum",
     "sorted_sum",
     "touching_pairs",
@@ -161,28 +159,6 @@ def segment_sum(values: torch.Tensor, ids: torch.Tensor, count: int) -> torch.Te
     return result
 
 
-def range_sum(values: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
-    """``segment_sum`` of values that lie one segment behind the other, whose lengths are known.
-
-    Source: ours. Differentiable in ``values``; the same sums in any order and on any device, as those of
-    ``segment_sum``.
-
-    Args:
-        values: (V,), any float type.
-        lengths: number of values in each segment; they add up to V.
-
-    Returns:
-        (count,), float64 for float64 values and float32 otherwise.
-
-    Example:
-        >>> import torch
-        >>> range_sum(torch.tensor([1.0, 2.0, 4.0]), [2, 0, 1])
-        tensor([3., 0., 4.])
-    """
-    result: torch.Tensor = _RangeSum.apply(values, tuple(lengths))
-    return result
-
-
 def sorted_sum(values: torch.Tensor, ids: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
     """``segment_sum`` of values sorted by their ids; many values of few ids do not wait for each other on a GPU.
 
@@ -261,22 +237,6 @@ class _SegmentSum(torch.autograd.Function):
         return grads[0].index_select(0, ids).to(ctx.dtype), None, None
 
 
-class _RangeSum(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, values: torch.Tensor, lengths: tuple[int, ...]) -> torch.Tensor:
-        ctx.lengths, ctx.dtype = lengths, values.dtype
-        if values.dtype == torch.float64 or not values.numel():
-            widened = values.to(torch.promote_types(values.dtype, torch.float32))
-            return _ranges(widened, lengths) + widened.abs().sum() * 0
-        scale, inverse = _fixed_point(values.float())
-        return _ranges((values.double() * scale).long(), lengths).double().mul_(inverse).float()
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None]:
-        spread = [grad.expand(length) for grad, length in zip(grads[0], ctx.lengths, strict=True)]
-        return torch.cat(spread).to(ctx.dtype), None
-
-
 class _SortedSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: torch.Tensor, ids: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
@@ -291,10 +251,6 @@ class _SortedSum(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         (ids,) = ctx.saved_tensors
         return grads[0].index_select(0, ids).to(ctx.dtype), None, None
-
-
-def _ranges(values: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
-    return torch.stack([part.sum() for part in values.split(lengths)]) if lengths else values.new_zeros(0)
 
 
 def _sum_fixed_point(values: torch.Tensor, ids: torch.Tensor, count: int) -> torch.Tensor:

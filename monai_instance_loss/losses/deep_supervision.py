@@ -94,15 +94,13 @@ class DeepSupervisionLoss(_DeepSupervisionLoss):
     def _levels(
         self, input: torch.Tensor | Sequence[torch.Tensor] | None, target: torch.Tensor
     ) -> list[tuple[float, torch.Tensor]]:
-        """The levels with their weights, in float32; one level alone weighs 1."""
+        """The levels with their weights, in float32; a tensor that is no stack of levels weighs 1."""
         if input is None:
             raise ValueError("Expected `input` to be a tensor or a list of them, but got None.")
-        if isinstance(input, torch.Tensor):
-            levels = list(input.unbind(1)) if input.ndim == target.ndim + 1 else [input]
-        else:
-            levels = list(input)
-        weights = self.get_weights(len(levels)) if len(levels) > 1 else [1.0]
-        return [(weight, level.float()) for weight, level in zip(weights, levels, strict=True)]
+        if isinstance(input, torch.Tensor) and input.ndim == target.ndim:
+            return [(1.0, input.float())]
+        levels = list(input.unbind(1) if isinstance(input, torch.Tensor) else input)
+        return [(weight, level.float()) for weight, level in zip(self.get_weights(len(levels)), levels, strict=True)]
 
     def _fitted(self, level: torch.Tensor, target: torch.Tensor) -> tuple[Any, torch.Tensor]:
         """The loss and the target for a level."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypedDict, cast
 
 import torch
 
-from monai_instance_loss._checks import checked_choice, checked_size
+from monai_instance_loss._checks import checked_choice, checked_count
 from monai_instance_loss.losses.engine.options import InputOptions
 from monai_instance_loss.losses.engine.reduction import Averaging
 from monai_instance_loss.losses.pixel.adapters import as_criterion
@@ -202,7 +202,7 @@ class InstanceLoss(OverlapLoss):
         )
         self.instance_loss = as_criterion("instance_loss", instance_loss)
         self.center_loss = as_criterion("center_loss", center_loss)
-        self.center_radius = checked_size("center_radius", center_radius)
+        self.center_radius = checked_count("center_radius", center_radius)
         self.exclude_other_tp = exclude_other_tp
         self.count_as_rate = count_as_rate
         self.proximity = checked_choice("proximity", proximity, ("published", "mean"))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 
+from monai_instance_loss._optional import import_extra
 from monai_instance_loss.metrics.overlaps import OverlapTable
 
 __all__ = ["ASSIGNMENTS", "assign"]
+
+linear_sum_assignment = import_extra("scipy.optimize", "linear_sum_assignment")
+coo_array = import_extra("scipy.sparse", "coo_array")
+connected_components = import_extra("scipy.sparse.csgraph", "connected_components")
 
 ASSIGNMENTS = ("many", "greedy", "optimal", "max_cardinality")
 
@@ -78,7 +81,6 @@ def _greedy(table: OverlapTable, score: torch.Tensor) -> torch.Tensor:
 
 def _heaviest(true_id: np.ndarray, pred_id: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """bool (P,): pairs with one partner each of the largest total weight; weights are above 0."""
-    coo_array, connected_components, linear_sum_assignment = _scipy()
     pairs = len(weight)
     true, true_row = np.unique(true_id, return_inverse=True)
     pred, pred_row = np.unique(pred_id, return_inverse=True)
@@ -101,15 +103,3 @@ def _heaviest(true_id: np.ndarray, pred_id: np.ndarray, weight: np.ndarray) -> n
         partner[matched_rows] = matched_columns
         keep[members] = partner[row] == column
     return keep
-
-
-def _scipy() -> tuple[Any, Any, Any]:  # scipy is optional and untyped
-    try:
-        from scipy.optimize import linear_sum_assignment
-        from scipy.sparse import coo_array
-        from scipy.sparse.csgraph import connected_components
-    except ImportError as error:
-        raise ImportError(
-            "An optimal assignment needs scipy: pip install monai_instance_loss[bundle], or pip install scipy."
-        ) from error
-    return coo_array, connected_components, linear_sum_assignment

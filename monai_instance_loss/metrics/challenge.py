@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.utils import MetricReduction, optional_import
+from monai.utils import MetricReduction
 
+from monai_instance_loss._optional import import_extra
 from monai_instance_loss.instances.spacing import checked_spacing
 from monai_instance_loss.metrics.buffer import BufferedMetric
 from monai_instance_loss.metrics.inputs import prepare_masks
@@ -20,9 +21,8 @@ from monai_instance_loss.metrics.spacing import sample_spacing
 
 __all__ = ["WMHChallengeMetric", "wmh_challenge_scores"]
 
-_MISSING = "{} (install it with `pip install monai_instance_loss[bundle]`)"
-binary_erosion, _ = optional_import("scipy.ndimage", name="binary_erosion", descriptor=_MISSING)
-KDTree, _ = optional_import("scipy.spatial", name="KDTree", descriptor=_MISSING)
+binary_erosion = import_extra("scipy.ndimage", "binary_erosion")
+KDTree = import_extra("scipy.spatial", "KDTree")
 
 _NAMES = ("dsc", "h95", "avd", "recall", "f1")
 _OTHER_PATHOLOGY = 2

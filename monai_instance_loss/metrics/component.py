@@ -29,9 +29,10 @@ class ComponentMetric(BufferedMetric):
     """A metric of each true instance within its Voronoi cell, averaged; the range is that of the wrapped metric.
 
     Source: CC-Metrics (Jaus et al., arXiv 2410.18684; MONAI issue 8733). A voxel is in the cell of the true instance
-    that it is nearest to, in mm where the voxel size is known, so that every prediction counts against one lesion. With
-    ``DiceMetric()`` and cubic voxels it is MONAI's ``DiceMetric(per_component=True)``, which takes two channels and
-    scores the second, as the default of ``include_background`` does.
+    that it is nearest to, in mm where the voxel size is known, so that every prediction counts against one lesion; a
+    tie goes to the first one in raster order, so that a flip of the image moves ties. With ``DiceMetric()`` and cubic
+    voxels it is MONAI's ``DiceMetric(per_component=True)``, which takes two channels and scores the second, as the
+    default of ``include_background`` does, but for ties, which MONAI leaves to scipy.
 
     Called with ``y_pred`` and ``y``, binarised (B, C, H, W) or (B, C, H, W, D) of any dtype, or lists of such samples
     without B, it buffers and returns float32 (B, C, 2), with bins of volume (B, C, bins, 2): the sum of the scores of
@@ -67,7 +68,6 @@ class ComponentMetric(BufferedMetric):
             or edges do not increase; (on call) shapes differ or are not 2D or 3D, values are not binary, no spacing is
             known where bins need one, ``ignore_index`` is 0 or 1 for more than one channel, or the wrapped metric gives
             more than one number.
-        ImportError: (on call) scipy is not installed.
 
     Example:
         >>> import torch
@@ -182,7 +182,6 @@ def score_components(
 
     Raises:
         ValueError: the metric gives more than one number, or ``spacing_mm`` is not one positive number a spatial axis.
-        ImportError: scipy is not installed.
 
     Example:
         >>> import torch

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
+from monai_instance_loss._optional import import_extra
 from monai_instance_loss.instances import Fragments, Instances, coordinate_sums, fragments
 from monai_instance_loss.instances.voxels import voxel_coordinates
 from monai_instance_loss.metrics.overlaps import MEASURES, OverlapTable, table_of_fragments
 
 __all__ = ["CRITERIA", "candidate_pairs"]
+
+KDTree = import_extra("scipy.spatial", "KDTree")
 
 CRITERIA = ("touch", *MEASURES, "pred_center", "true_center")
 
@@ -86,7 +87,6 @@ def _within(
     true: Instances, parts: Fragments, distance_mm: float, spacing: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Ids of pairs of a predicted voxel outside every true instance and the nearest of these within a distance."""
-    tree_of = _tree()
     true_ids, pred_ids = parts.true[parts.ids].cpu(), parts.pred[parts.ids].cpu()
     position = parts.position.cpu()
     # the distance is inclusive, and a multiple of the spacing need not be exact
@@ -99,20 +99,10 @@ def _within(
         steps = spacing[row // true.shape[1]].cpu()
         points = torch.stack(voxel_coordinates(position[here], true.shape[2:]), 1) * steps
         owner, other = true_ids[here], pred_ids[here]
-        tree = tree_of(points[owner > 0].numpy())
+        tree = KDTree(points[owner > 0].numpy())
         distance, index = tree.query(points[owner == 0].numpy(), distance_upper_bound=bound)
         close = torch.from_numpy(distance).isfinite()
         nearest = owner[owner > 0][torch.from_numpy(index)[close]]
         near.append(torch.stack([nearest, other[owner == 0][close]]))
     nearby_true, nearby_pred = torch.cat(near, 1).to(parts.true.device)
     return nearby_true, nearby_pred
-
-
-def _tree() -> Any:  # scipy is optional and untyped
-    try:
-        from scipy.spatial import cKDTree
-    except ImportError as error:
-        raise ImportError(
-            "Matching with `dilation_mm` needs scipy: pip install monai_instance_loss[bundle], or pip install scipy."
-        ) from error
-    return cKDTree

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from monai.utils import optional_import
 
+from monai_instance_loss._optional import import_extra
 from monai_instance_loss.transforms.voxels import InstanceVoxels
 
 __all__ = ["border_weights"]
 
-_MISSING = "{} (install it with `pip install monai_instance_loss[bundle]`)"
-distance_transform_edt, _ = optional_import("scipy.ndimage", name="distance_transform_edt", descriptor=_MISSING)
+distance_transform_edt = import_extra("scipy.ndimage", "distance_transform_edt")
 
 # where the term ends, in sigmas: it is below 2e-8 of its height there, less than float32 adds to 1
 _REACH = 6.0

@@ -12,14 +12,8 @@ from monai.config import NdarrayOrTensor
 from monai.transforms import Transform
 from monai.utils import TransformBackends
 
-from monai_instance_loss.transforms.inputs import (
-    affine_of,
-    check_mask,
-    check_reading,
-    checked_count,
-    checked_number,
-    restored,
-)
+from monai_instance_loss._checks import checked_count, checked_number
+from monai_instance_loss.transforms.inputs import affine_of, check_mask, check_reading, restored
 from monai_instance_loss.transforms.reading import read_instances
 from monai_instance_loss.transforms.voxels import InstanceVoxels
 
@@ -81,10 +75,8 @@ class InstanceCenters(Transform):
         _check_mode(mode, radius, sigma_voxels, sigma_mm, spacing_mm)
         self.mode = mode
         self.radius = _RADIUS if radius is None else checked_count("radius", radius, 0)
-        self.sigma_voxels = (
-            None if sigma_voxels is None else checked_number("sigma_voxels", sigma_voxels, positive=True)
-        )
-        self.sigma_mm = None if sigma_mm is None else checked_number("sigma_mm", sigma_mm, positive=True)
+        self.sigma_voxels = None if sigma_voxels is None else checked_number("sigma_voxels", sigma_voxels, above=True)
+        self.sigma_mm = None if sigma_mm is None else checked_number("sigma_mm", sigma_mm, above=True)
         self.spacing_mm = spacing_mm
         self.connectivity = connectivity
         self.is_instances = is_instances

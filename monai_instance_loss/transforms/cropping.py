@@ -14,13 +14,8 @@ from monai.transforms.inverse import TraceableTransform
 from monai.transforms.utils import check_non_lazy_pending_ops, correct_crop_centers
 from monai.utils import ImageMetaKey, fall_back_tuple
 
-from monai_instance_loss.transforms.inputs import (
-    check_mask,
-    check_reading,
-    checked_count,
-    checked_number,
-    plain_tensor,
-)
+from monai_instance_loss._checks import checked_count, checked_number
+from monai_instance_loss.transforms.inputs import check_mask, check_reading, plain_tensor
 from monai_instance_loss.transforms.reading import instances_of, read_values
 from monai_instance_loss.transforms.voxels import InstanceVoxels
 

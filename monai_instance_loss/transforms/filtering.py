@@ -10,12 +10,11 @@ from monai.config import NdarrayOrTensor
 from monai.transforms import Transform
 from monai.utils import TransformBackends
 
+from monai_instance_loss._checks import checked_count, checked_number
 from monai_instance_loss.transforms.inputs import (
     affine_of,
     check_mask,
     check_reading,
-    checked_count,
-    checked_number,
     plain_tensor,
     restored,
     voxel_size,

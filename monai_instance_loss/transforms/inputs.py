@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,6 @@ __all__ = [
     "affine_of",
     "check_mask",
     "check_reading",
-    "checked_count",
-    "checked_number",
     "plain_tensor",
     "restored",
     "voxel_size",
@@ -84,22 +81,3 @@ def restored(values: torch.Tensor, mask: NdarrayOrTensor, dtype: Any) -> Ndarray
     like = convert_to_tensor(mask, track_meta=get_track_meta()) if isinstance(mask, torch.Tensor) else mask
     result: NdarrayOrTensor = convert_to_dst_type(values, dst=like, dtype=dtype)[0]
     return result
-
-
-def checked_count(name: str, value: int, minimum: int) -> int:
-    """A whole number of at least ``minimum``; a bool is refused."""
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"Expected `{name}` to be an integer, but got {value!r}.")
-    if value < minimum:
-        raise ValueError(f"Expected `{name}` to be {minimum} or more, but got {value!r}.")
-    return int(value)
-
-
-def checked_number(name: str, value: float, positive: bool = False) -> float:
-    """A finite number of 0 or more, or above 0 where ``positive``; a bool is refused."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"Expected `{name}` to be a number, but got {value!r}.")
-    if not (math.isfinite(value) and (value > 0 if positive else value >= 0)):
-        wanted = "above 0" if positive else "0 or more"
-        raise ValueError(f"Expected `{name}` to be finite and {wanted}, but got {value!r}.")
-    return float(value)

@@ -10,8 +10,9 @@ from monai.config import NdarrayOrTensor
 from monai.transforms import Transform
 from monai.utils import TransformBackends
 
+from monai_instance_loss._checks import checked_number
 from monai_instance_loss.transforms.borders import border_weights
-from monai_instance_loss.transforms.inputs import affine_of, check_mask, check_reading, checked_number, restored
+from monai_instance_loss.transforms.inputs import affine_of, check_mask, check_reading, restored
 from monai_instance_loss.transforms.reading import instances_of, read_values
 from monai_instance_loss.transforms.voxels import InstanceVoxels
 
@@ -90,7 +91,7 @@ class InstanceWeightMap(Transform):
         self.is_instances = is_instances
         self.mode = mode
         self.w0 = _W0 if w0 is None else checked_number("w0", w0)
-        self.sigma_mm = _SIGMA_MM if sigma_mm is None else checked_number("sigma_mm", sigma_mm, positive=True)
+        self.sigma_mm = _SIGMA_MM if sigma_mm is None else checked_number("sigma_mm", sigma_mm, above=True)
         self.spacing_mm = spacing_mm
 
     def __call__(self, mask: NdarrayOrTensor) -> NdarrayOrTensor:

@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="measure these, and keep the others of --out")
     parser.add_argument("--out", type=Path, help="JSON file to write; without it, only the table is printed")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -61,8 +62,14 @@ def main() -> None:
         loss(input, target).backward()
         return time.perf_counter() - start
 
-    costs = {}
-    for name, loss in every_loss().items():
+    known = json.loads(options.out.read_text()) if options.only and options.out else {}
+    costs = known.get("losses", {})
+    every = every_loss()
+    if unknown := [name for name in options.only or () if name not in every]:
+        parser.error(f"--only: expected names of {sorted(every)}, but got {unknown}")
+    for name, loss in every.items():
+        if options.only and name not in options.only:
+            continue
         seconds(loss), seconds(baseline)
         # each against a baseline of the same moment
         ratios = sorted(seconds(loss) / seconds(baseline) for _ in range(options.repeats))
@@ -72,14 +79,15 @@ def main() -> None:
             "ratio_max": round(ratios[-1], 3),
         }
         print(name, costs[name])
-    result = {
+    result = known or {
         "command": "python tests/benchmarks/costs.py " + " ".join(sys.argv[1:]),
         "machine": describe(torch.device("cpu")),
         "seed": options.seed,
         "repeats": options.repeats,
         "what": f"forward + backward over {BASELINE}, 1x1x128x128x128, 60 lesions",
-        "losses": costs,
     }
+    # in the order of the table, whichever was measured last
+    result["losses"] = {name: costs[name] for name in every if name in costs}
     print(loss_table(result))
     if options.out:
         options.out.write_text(json.dumps(result, indent=1) + "\n")

@@ -37,7 +37,7 @@ def peak_maps(name: str, batch: Batch) -> float:
 
     step()
     input.grad = None
-    extra = _cuda_peak(step, input.device) if input.is_cuda else _resident_peak(step)
+    extra = _cuda_peak(step, input.device) if input.is_cuda else resident_peak(step)
     return extra / (MAP_BYTES * input.numel())
 
 
@@ -67,7 +67,8 @@ def _cuda_peak(step: Callable[[], None], device: torch.device) -> int:
     return torch.cuda.max_memory_allocated(device) - before
 
 
-def _resident_peak(step: Callable[[], None]) -> int:
+def resident_peak(step: Callable[[], None]) -> int:
+    """Bytes that a call takes at its peak, beyond what was resident before."""
     ctypes.CDLL(None).malloc_trim(0)
     # sets the high-water mark back to what is resident now
     Path("/proc/self/clear_refs").write_text("5")

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from class_speed import class_section
 from goals import goals
 from labelling_speed import labelling_section
 from loss_speed import BASELINE, loss_section
@@ -32,6 +33,7 @@ def sections(device: torch.device, options: argparse.Namespace) -> dict[str, Cal
     return {
         "labelling": lambda: labelling_section(device, repeats, seed, quick),
         "losses": lambda: loss_section(device, repeats, seed, quick),
+        "classes": lambda: class_section(device, repeats, options.threads, seed, quick),
         "memory": lambda: memory_section(device, options.threads, seed, quick),
         "step": lambda: step_section(device, repeats, seed, quick),
     }
@@ -44,7 +46,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="tiny volumes, two rounds")
-    parser.add_argument("--only", choices=("labelling", "losses", "memory", "step"), help="measure one section")
+    parser.add_argument(
+        "--only", choices=("labelling", "losses", "classes", "memory", "step"), help="measure one section"
+    )
     parser.add_argument("--out", type=Path, help="JSON file to write; without it, only the tables are printed")
     options = parser.parse_args()
     if options.quick:

@@ -41,6 +41,22 @@ def labelling_table(result: dict) -> str:
     return "\n".join(lines)
 
 
+def class_table(result: dict) -> str:
+    """Time and peak memory over MONAI's DiceCELoss of the same flags, one row a number of classes."""
+    rows = result.get("classes", ())
+    kinds = list(dict.fromkeys((row["moment"], row["form"]) for row in rows))
+    lines = _head(
+        "classes",
+        [f"{moment}, {form}" for moment, form in kinds] + [f"memory, {moment}" for moment in dict(kinds)],
+    )
+    for classes in dict.fromkeys((row["classes"], row["side"]) for row in rows):
+        found = {(row["moment"], row["form"]): row for row in rows if (row["classes"], row["side"]) == classes}
+        cells = [_number(found[kind]["time"]["median"]) for kind in kinds]
+        cells += [_number(found[moment, "labels"]["memory"]) for moment in dict(kinds)]
+        lines.append(_row(f"{classes[0]}, {classes[1]}^3", cells))
+    return "\n".join(lines)
+
+
 def memory_table(result: dict) -> str:
     """Peak extra memory of forward + backward in maps of the size of the batch, one row a loss."""
     cases = result.get("memory", ())
@@ -164,17 +180,23 @@ LOSSES = [
 ]
 
 
-def loss_table(result: dict) -> str:
-    """Every loss: source, needs, cost over DiceCELoss, whether it is a criterion, where it comes from."""
-    lines = ["| loss | source | needs | cost | criterion | from |", "|---|---|---|---|---|---|"]
+def loss_table(result: dict | None = None) -> str:
+    """Every loss: source, needs, whether it is a criterion, where it is from; with a result, cost over DiceCELoss."""
+    columns = ["source", "needs", *(["cost"] if result else []), "criterion", "from"]
+    lines = _head("loss", columns)
     for row in LOSSES:
-        costs = [result["losses"][name]["ratio_median"] for name in row.names if name in result["losses"]]
-        low, high = (f"{value:.1f}" if value < 10 else f"{value:.0f}" for value in (min(costs), max(costs)))
-        cost = low if low == high else f"{low} to {high}"
         names = ", ".join(f"`{name}`" for name in row.names)
-        criterion = "yes" if row.criterion else ""
-        lines.append(f"| {names} | {row.source} | {row.needs} | {cost} | {criterion} | {row.origin} |")
+        cost = [_cost(row, result)] if result else []
+        lines.append(_row(names, [row.source, row.needs, *cost, "yes" if row.criterion else "", row.origin]))
     return "\n".join(lines)
+
+
+def _cost(row: Row, result: dict) -> str:
+    costs = [result["losses"][name]["ratio_median"] for name in row.names if name in result["losses"]]
+    if not costs:
+        return ""
+    low, high = (f"{value:.1f}" if value < 10 else f"{value:.0f}" for value in (min(costs), max(costs)))
+    return low if low == high else f"{low} to {high}"
 
 
 def _head(corner: str, columns: list[str]) -> list[str]:
@@ -219,7 +241,7 @@ def _shape(cases: Sequence[dict]) -> str:
     return f"{batch}x{channels}x{spatial}"
 
 
-README_SPEED_TABLES = (speed_table, labelling_table, memory_table, step_table)
+README_SPEED_TABLES = (speed_table, class_table, labelling_table, memory_table, step_table)
 SPEED_TABLES = (*README_SPEED_TABLES, goals_table)
 TABLES = {
     "costs_cpu.json": (loss_table,),

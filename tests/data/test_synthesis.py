@@ -138,7 +138,7 @@ def test_sites_differ_in_scale(name):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"seed": -1}, ValueError, "Expected `seed` to be at least 0, but got -1."),
+        ({"seed": -1}, ValueError, "Expected `seed` to be 0 or more, but got -1."),
         ({"seed": 1.5}, TypeError, "Expected `seed` to be an integer, but got 1.5"),
         ({"seed": True}, TypeError, "Expected `seed` to be an integer, but got True"),
         ({"site": "Delft"}, ValueError, "Expected `site` to be one of ['GE3T', 'Singapore', 'Utrecht'], but got"),

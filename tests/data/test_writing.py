@@ -144,9 +144,9 @@ def test_wmh_cases_does_not_fill_a_folder_of_something_else(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"cases_per_site": 0}, ValueError, "Expected `cases_per_site` to be at least 1, but got 0."),
+        ({"cases_per_site": 0}, ValueError, "Expected `cases_per_site` to be 1 or more, but got 0."),
         ({"cases_per_site": 1.5}, TypeError, "Expected `cases_per_site` to be an integer, but got 1.5"),
-        ({"seed": -1}, ValueError, "Expected `seed` to be at least 0, but got -1."),
+        ({"seed": -1}, ValueError, "Expected `seed` to be 0 or more, but got -1."),
         ({"sites": "Utrecht"}, TypeError, "Expected `sites` to be a sequence of site names, but got 'Utrecht'."),
         ({"sites": ()}, ValueError, "Expected `sites` to be one or more different site names, but got ()."),
         ({"sites": ["GE3T", "GE3T"]}, ValueError, "Expected `sites` to be one or more different site names"),

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import csv
+import importlib.metadata
 import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -89,6 +91,19 @@ def test_nothing_is_written_when_nothing_is_scored(folders, save, mask, capsys):
     assert "no pair could be scored; nothing was written" in capsys.readouterr().err
 
 
+def test_a_package_of_unknown_version_costs_no_scores(folders, monkeypatch):
+    version = importlib.metadata.version
+
+    def unknown_to_pip(package):
+        if package == "nibabel":
+            raise importlib.metadata.PackageNotFoundError(package)
+        return version(package)
+
+    monkeypatch.setattr(importlib.metadata, "version", unknown_to_pip)
+    assert run(*folders) == 0
+    assert json.loads((folders[2] / "summary.json").read_text())["versions"]["nibabel"] == "unknown"
+
+
 def test_models_side_by_side(folders, save, mask, tmp_path):
     ref, pred, out = folders
     save(tmp_path / "other" / "a.nii.gz", mask((0, 0, 0), (1, 0, 0), (4, 4, 2)))
@@ -130,8 +145,12 @@ def test_challenge_layout_with_scans_and_maps(tmp_path, save):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            ["--compare", "x=nowhere"],
+            "Expected `--compare` to be NAME=DIR of a folder, but got 'x=nowhere', and no",
+        ),
         (["--compare", "folder"], "Expected `--compare` to be NAME=DIR, but got 'folder'"),
-        (["--compare", "net=x"], "Expected models to have different names, but got 'net' twice"),
+        (["--compare", "net=."], "Expected models to have different names, but got 'net' twice"),
         (["--ignore-label", "1"], "expected neither 0 \\(background\\) nor 1 \\(lesion\\), but got 1"),
         (["--ignore-label", "two"], "argument --ignore-label: invalid"),
         (["--workers", "0"], "expected 1 or more, but got 0"),
@@ -144,6 +163,28 @@ def test_wrong_arguments(folders, capsys, arguments, message):
     assert stop.value.code == 2
     assert re.search(message, capsys.readouterr().err)
     assert not folders[2].exists()
+
+
+@pytest.mark.parametrize(("value", "model"), [("runs/lr=0.1/pred", "pred"), ("b=net", "b=net")])
+def test_a_path_that_exists_is_a_path(folders, monkeypatch, value, model):
+    ref, pred, out = folders
+    monkeypatch.chdir(pred.parent)
+    shutil.copytree(pred, value)
+    assert run(ref, value, out) == 0
+    assert {row["model"] for row in table(out / "cases.csv")} == {model}
+
+
+def test_a_path_that_does_not_exist(folders, monkeypatch, capsys):
+    ref, pred, out = folders
+    monkeypatch.chdir(pred.parent)
+    os.makedirs("lr=0.1/other")
+    for option, value, message in (
+        ("--pred", "lr=0.1/pred", "`--pred` to be NAME=DIR of a folder, but got 'lr=0.1/pred', and no 0.1/pred."),
+        ("--compare", "lr=0.1/other", "`--compare` to be NAME=DIR, but got 'lr=0.1/other'."),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            main(["evaluate", "--ref", str(ref), "--pred", str(pred), "--out", str(out), option, value])
+        assert message in capsys.readouterr().err
 
 
 def test_edges_that_do_not_rise(folders, capsys):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,94 @@ def test_folders_that_cannot_be_paired(tmp_path):
     both = touch(tmp_path / "both", "a.nii", "Utrecht/0/wmh.nii.gz")
     with pytest.raises(ValueError, match=r"but got both: .*a.nii and .*wmh.nii.gz"):
         pair_files(both, {"net": net})
+
+
+def test_a_file_is_used_once(tmp_path):
+    # A_1 is site A's case 1 as <site>_<case>, and site B's case A_1 as <case>
+    ref, net = touch(tmp_path / "ref", "A/1/wmh.nii", "B/A_1/wmh.nii", "C/2/wmh.nii"), tmp_path / "net"
+    touch(net, "A_1.nii.gz", "2.nii.gz")
+    maps, scans = touch(tmp_path / "maps", "A_1.nii", "2.nii"), touch(tmp_path / "scans", "A_1.nii", "2.nii")
+    cases, failures = pair_files(ref, {"net": net}, maps, scans)
+    assert found(cases, net) == {"C/2": "2.nii.gz"}
+    message = f"Expected {net / 'A_1.nii.gz'} to be the prediction of one case, but got A/1 and B/A_1."
+    assert [failure for failure in failures if "prediction" in failure.message] == [
+        Failure("A/1", "net", message),
+        Failure("B/A_1", "net", message),
+    ]
+    assert {case.case: (case.probability, case.image) for case in cases} == {
+        "A/1": (None, None), "B/A_1": (None, None), "C/2": (maps / "2.nii", scans / "2.nii"),
+    }  # fmt: skip
+    assert [failure.case for failure in failures if f"{maps / 'A_1.nii'} to be the probability map" in failure.message]
+
+
+def test_a_full_name_is_no_other_case_short_one(tmp_path):
+    ref = touch(tmp_path / "ref", "A/1/wmh.nii", "B/A_1/wmh.nii")
+    net = touch(tmp_path / "net", "A_1.nii.gz", "B_A_1.nii.gz")
+    cases, failures = pair_files(ref, {"net": net})
+    assert found(cases, net) == {"A/1": "A_1.nii.gz", "B/A_1": "B_A_1.nii.gz"}
+    assert failures == []
+
+
+def test_the_only_file_of_a_folder_is_not_that_of_a_case_below_it(tmp_path):
+    ref = touch(tmp_path / "ref", "A/wmh.nii", "A/1/wmh.nii")
+    cases, failures = pair_files(ref, {"net": touch(tmp_path / "net", "A/1.nii.gz")})
+    assert found(cases, tmp_path) == {}
+    assert [failure.case for failure in failures] == ["A", "A/1"]
+    assert "one case, but got A and A/1." in failures[0].message
+
+
+def test_linked_sites(tmp_path):
+    touch(tmp_path / "store", "Utrecht/0/wmh.nii", "Utrecht/1/wmh.nii")
+    (tmp_path / "store" / "Utrecht" / "loop").symlink_to("..", target_is_directory=True)
+    ref, net = touch(tmp_path / "ref", "GE3T/50/wmh.nii"), touch(tmp_path / "net", "GE3T/50.nii")
+    for folder in (ref, net):
+        (folder / "Utrecht").symlink_to(tmp_path / "store" / "Utrecht", target_is_directory=True)
+    cases, failures = pair_files(ref, {"net": net})
+    assert found(cases, net) == {
+        "GE3T/50": "GE3T/50.nii", "Utrecht/0": "Utrecht/0/wmh.nii", "Utrecht/1": "Utrecht/1/wmh.nii",
+    }  # fmt: skip
+    assert failures == []
+
+
+def test_a_reference_that_is_found_twice_over_links(tmp_path):
+    ref = touch(tmp_path / "ref", "Utrecht/0/wmh.nii")
+    (ref / "again").symlink_to("Utrecht", target_is_directory=True)
+    with pytest.raises(ValueError, match=r"each reference once, but got .*Utrecht/0/wmh.nii and .*again/0/wmh.nii"):
+        pair_files(ref, {"net": touch(tmp_path / "net", "0.nii")})
+
+
+def test_links_that_lead_nowhere_are_named(tmp_path):
+    ref, net = touch(tmp_path / "ref", "Utrecht/0/wmh.nii"), touch(tmp_path / "net", "Utrecht/0.nii")
+    (ref / "GE3T").symlink_to("unmounted", target_is_directory=True)
+    (ref / "Utrecht" / "1").mkdir()
+    (ref / "Utrecht" / "1" / "wmh.nii").symlink_to("fetched.later")
+    cases, failures = pair_files(ref, {"net": net})
+    # a file is named when it is read; a folder would never be
+    assert [case.case for case in cases] == ["Utrecht/0", "Utrecht/1"]
+    assert [(failure.case, failure.model) for failure in failures] == [("GE3T", None), ("Utrecht/1", "net")]
+    assert f"{ref / 'GE3T'} to be a file or folder, but got a link that leads nowhere" in failures[0].message
+
+
+def test_a_site_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    ref = touch(tmp_path / "ref", "Utrecht/0/wmh.nii", "GE3T/0/wmh.nii")
+    scandir = os.scandir
+
+    def denied(folder="."):
+        # tests may run as root, whom permissions do not stop
+        if Path(folder).name == "GE3T":
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(OSError, match=r"can be read, but got .*GE3T: .*Permission denied"):
+        pair_files(ref, {"net": touch(tmp_path / "net", "0.nii")})
+
+
+def test_names_that_are_no_numbers_or_no_text(tmp_path):
+    odd = os.fsdecode(b"p\xff")
+    names = [f"{name}.nii" for name in ("²", "$\\foo{$", odd)]
+    cases, failures = pair_files(touch(tmp_path / "ref", *names), {"net": touch(tmp_path / "net", *names)})
+    # a name is text that can be written: the byte is spelt out, and the path keeps it
+    assert [case.case for case in cases] == ["$\\foo{$", "p\\udcff", "²"]
+    assert cases[1].predictions["net"].name == names[2]
+    assert failures == []

@@ -6,7 +6,6 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from matplotlib.figure import Figure
 
 from monai_instance_loss.evaluation.report import Picture, render_report
 from monai_instance_loss.evaluation.summary import compare_models, summarise_model
@@ -42,12 +41,15 @@ def page(scores) -> str:
         "versions": {"torch": "2.8"},
         "settings": {"seed": 0},
         "pairs": {"cases": 3},
+        "warnings": ["<c>.nii: odd"],
         "failures": [{"case": "c", "model": None, "message": "Expected <b>c.nii</b>"}],
         "models": {name: summarise_model(cases, [], (10.0,)) for name, cases in models.items()},
         "comparisons": [{"model": "other", "against": "net <1>", **compare_models(*models.values())}],
     }
     return render_report(
-        summary, [Picture(Figure(), "a chart", "how to read it")], [Picture(Figure(), 'a "<b>"', "case a")]
+        summary,
+        [Picture(b"\x89PNG", "a chart", "how to read it"), Picture(None, "FROC <curve>", "", "ValueError: a < b")],
+        [Picture(b"\x89PNG", 'a "<b>"', "case a")],
     )
 
 
@@ -73,6 +75,11 @@ def test_names_and_messages_are_text(page):
     assert "net &lt;1&gt;" in page
     assert "Expected &lt;b&gt;c.nii&lt;/b&gt;" in page
     assert "a &amp; b" in page
+    assert "<p>&lt;c&gt;.nii: odd</p>" in page
+
+
+def test_a_figure_that_was_not_drawn_is_told(page):
+    assert "Not drawn: FROC &lt;curve&gt; (ValueError: a &lt; b)" in page
 
 
 def test_numbers(page):
@@ -88,6 +95,7 @@ def test_numbers(page):
 def test_without_failures_and_key_images(scores):
     summary = {
         "command": "", "finished": "", "versions": {}, "settings": {}, "pairs": {"cases": 0}, "failures": [],
+        "warnings": [],
         "models": {"net": summarise_model([], [], (10.0,))}, "comparisons": [],
     }  # fmt: skip
     page = render_report(summary, [], [])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import os
@@ -15,6 +17,22 @@ def test_csv():
         {"case": "c", "dice": math.nan, "n": 0, "model": "net"},
     ]
     assert to_csv(["case", "model", "dice", "n"], rows) == ('case,model,dice,n\n"a, b",,0.6666667,12345678\nc,net,,0\n')
+
+
+def test_no_cell_is_a_formula():
+    texts = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "a=1", "'"]
+    rows = [{"text": text, "number": number} for text, number in zip(texts, [-1, -0.5, 0, 1, 2, 3, 4, 5], strict=True)]
+    cells = list(csv.DictReader(io.StringIO(to_csv(["text", "number"], rows), newline="")))
+    assert [cell["text"] for cell in cells] == [f"'{text}" for text in texts[:5]] + ["\\rx", "a=1", "'"]
+    assert [float(cell["number"]) for cell in cells] == [-1, -0.5, 0, 1, 2, 3, 4, 5]
+
+
+def test_names_that_are_no_text_are_spelt_out(tmp_path):
+    odd = os.fsdecode(b"p\xff")
+    write_files(tmp_path, {"a.csv": f"{odd}\n", "b.json": to_json({"path": odd})})
+    assert (tmp_path / "a.csv").read_text() == "p\\udcff\n"
+    # which is how JSON writes it, too
+    assert json.loads((tmp_path / "b.json").read_text()) == {"path": odd}
 
 
 def test_json_knows_no_nan():

@@ -72,7 +72,7 @@ class BlockLabels:
     def at(self, position: torch.Tensor, inside: torch.Tensor | None = None) -> torch.Tensor:
         """int32 labels (V,) at flat positions (V,) in ascending order."""
         size = math.prod(self.shape[1:])
-        bounds = torch.searchsorted(position, torch.arange(len(self.blocks) + 1) * size).tolist()
+        bounds = torch.searchsorted(position.contiguous(), torch.arange(len(self.blocks) + 1) * size).tolist()
         labels = torch.empty(position.shape, dtype=torch.int32)
         for index, (ids, offset) in enumerate(zip(self.blocks, self._offsets(), strict=True)):
             within = slice(bounds[index], bounds[index + 1])

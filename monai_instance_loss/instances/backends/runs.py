@@ -42,7 +42,9 @@ class SparseLabels:
             labels.index_copy_(0, positions(inside), self.ids)
         elif position.numel():
             # the foreground is looked up among the positions, not they in it: it is the shorter of the two as a rule
-            index = torch.searchsorted(position.contiguous(), self.position).clamp_(max=position.numel() - 1)
+            index = torch.searchsorted(position.contiguous(), self.position.contiguous()).clamp_(
+                max=position.numel() - 1
+            )
             found = position[index] == self.position
             labels[index[found]] = self.ids[found]
         return labels

@@ -25,7 +25,7 @@ from monai_instance_loss.losses.engine.target import (
 )
 from monai_instance_loss.losses.engine.voxels import LogitVoxels, ProbabilityVoxels, SoftmaxVoxels, Voxels
 
-__all__ = ["InputOptions"]
+__all__ = ["InputOptions", "check_tensors"]
 
 # saturates a sigmoid or softmax and still fits into half precision
 _CERTAIN = 1e4
@@ -71,7 +71,7 @@ class InputOptions:
             ValueError: shapes, devices or class counts that do not fit, a target that is not what the options say,
                 probabilities outside [0, 1].
         """
-        _check_tensors(input, target)
+        check_tensors(input, target)
         channels = input.shape[1]
         onehot = self._reads_labels(channels)
         expected = (input.shape[0], 1 if onehot else channels, *input.shape[2:])
@@ -195,7 +195,8 @@ def _frames_to_caller() -> int:
     return level
 
 
-def _check_tensors(input: torch.Tensor, target: torch.Tensor) -> None:
+def check_tensors(input: torch.Tensor, target: torch.Tensor) -> None:
+    """Refuse what is no batch of 2D or 3D images of a usable type, whatever the loss."""
     for name, value in (("input", input), ("target", target)):
         if not isinstance(value, torch.Tensor):
             raise TypeError(f"Expected `{name}` to be a torch.Tensor, but got {type(value).__name__}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Never, TypedDict
 
 import torch
 from torch.nn.modules.loss import _Loss
@@ -15,7 +16,19 @@ from monai_instance_loss.losses.engine.options import InputOptions
 from monai_instance_loss.losses.engine.reduction import checked_reduction, reduce_blocks
 from monai_instance_loss.losses.engine.voxels import Map
 
-__all__ = ["ImageLoss", "RegionLoss", "RegionSums"]
+__all__ = ["ImageLoss", "InputKeywords", "RegionLoss", "RegionSums"]
+
+
+class InputKeywords(TypedDict, total=False):
+    """The keywords of every ``ImageLoss``, for the signatures of those that have some of their own."""
+
+    include_background: bool
+    to_onehot_y: bool
+    sigmoid: bool
+    softmax: bool
+    other_act: Callable[[torch.Tensor], torch.Tensor] | None
+    ignore_index: int | None
+    reduction: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,13 +81,15 @@ class ImageLoss(_Loss, ABC):
         reduction: ``"mean"`` or ``"sum"`` over samples and channels, or ``"none"`` for (B, C, 1, ...).
 
     Raises:
-        TypeError: ``other_act`` is not callable; on call, an argument that is no tensor, or of the wrong type.
+        TypeError: an unknown keyword, an ``other_act`` that is not callable; on call, an argument that is no tensor, or
+            of the wrong type.
         ValueError: more than one activation, an unknown ``reduction``; on call, shapes or class counts that do not fit,
             a target that is not binary (or class labels), probabilities outside [0, 1].
     """
 
     def __init__(
         self,
+        *,
         include_background: bool = True,
         to_onehot_y: bool = False,
         sigmoid: bool = False,
@@ -82,7 +97,11 @@ class ImageLoss(_Loss, ABC):
         other_act: Callable[[torch.Tensor], torch.Tensor] | None = None,
         ignore_index: int | None = None,
         reduction: str = "mean",
+        **unknown: Never,
     ) -> None:
+        if unknown:
+            # Python would blame the base class
+            raise TypeError(f"{type(self).__name__}() got an unexpected keyword argument {next(iter(unknown))!r}.")
         super().__init__(reduction=checked_reduction(reduction))
         self.inputs = InputOptions(include_background, to_onehot_y, sigmoid, softmax, other_act, ignore_index)
 

@@ -28,6 +28,7 @@ from monai_instance_loss.losses.pixel.shape import ShapeAwareLoss
 from monai_instance_loss.losses.pixel.t_loss import TLoss
 from monai_instance_loss.losses.pixel.tversky import FocalTverskyLoss, ModifiedFocalTverskyLoss, TverskyRegionLoss
 from monai_instance_loss.losses.pixel.unified_focal import UnifiedFocalLoss
+from monai_instance_loss.losses.pixel.weight_map import WeightMapLoss
 
 __all__ = [
     "AveragedHausdorffLoss",
@@ -64,6 +65,7 @@ __all__ = [
     "TverskyLoss",
     "TverskyRegionLoss",
     "UnifiedFocalLoss",
+    "WeightMapLoss",
     "WeightedCELoss",
     "default_pixel_loss",
     "diou_loss",

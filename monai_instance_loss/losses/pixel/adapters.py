@@ -11,6 +11,7 @@ from torch.nn import BCEWithLogitsLoss, CrossEntropyLoss
 
 from monai_instance_loss.losses.engine.region import RegionLoss, RegionSums
 from monai_instance_loss.losses.engine.voxels import Map, one
+from monai_instance_loss.losses.pixel.class_weights import ClassWeightedLoss
 from monai_instance_loss.losses.pixel.compound import CompoundRegionLoss
 from monai_instance_loss.losses.pixel.cross_entropy import BinaryCELoss, WeightedCELoss
 from monai_instance_loss.losses.pixel.dice import DiceRegionLoss, GeneralizedDiceRegionLoss
@@ -66,6 +67,7 @@ def as_criterion(name: str, loss: Any) -> Criterion:
         if kind in _ON_LOGITS:
             return _ON_LOGITS[kind](loss)
         _check_flags(loss.inputs if isinstance(loss, RegionLoss) else loss, _ACTIVATIONS)
+        _check_one_class(loss)
         if isinstance(loss, tuple(_ON_LOGITS)):
             raise _UnfitError("logits for its input, and a forward that may be anything")
     except _UnfitError as unfit:
@@ -85,6 +87,12 @@ def _check_flags(loss: Any, flags: tuple[str, ...]) -> None:
     for flag in flags:
         if getattr(loss, flag, None):
             raise _UnfitError(f"{flag}={getattr(loss, flag)}")
+
+
+def _check_one_class(loss: Any) -> None:
+    for part in loss.modules() if isinstance(loss, RegionLoss) else ():
+        if isinstance(part, ClassWeightedLoss) and part.has_channel_weights:
+            raise _UnfitError(f"one {part.weight_names[0]} a channel, where one class is scored")
 
 
 def _is_plain(loss: Any) -> bool:
@@ -108,17 +116,23 @@ def _number(loss: Any, name: str, default: float) -> float:
 
 
 def _dice(loss: DiceLoss) -> RegionLoss | None:
-    return DiceRegionLoss(loss.jaccard, loss.squared_pred, loss.smooth_nr, loss.smooth_dr) if _is_plain(loss) else None
+    return _region_dice(loss) if _is_plain(loss) else None
 
 
 def _tversky(loss: TverskyLoss) -> RegionLoss | None:
     if not _is_plain(loss):
         return None
-    return TverskyRegionLoss(float(loss.alpha), float(loss.beta), loss.smooth_nr, loss.smooth_dr)
+    return TverskyRegionLoss(
+        alpha=float(loss.alpha), beta=float(loss.beta), smooth_nr=loss.smooth_nr, smooth_dr=loss.smooth_dr
+    )
 
 
 def _generalized_dice(loss: GeneralizedDiceLoss) -> RegionLoss | None:
-    return _MonaiGeneralizedDice(loss.w_type.value, loss.smooth_nr, loss.smooth_dr) if _is_plain(loss) else None
+    return (
+        _MonaiGeneralizedDice(w_type=loss.w_type.value, smooth_nr=loss.smooth_nr, smooth_dr=loss.smooth_dr)
+        if _is_plain(loss)
+        else None
+    )
 
 
 def _focal(loss: FocalLoss) -> RegionLoss:
@@ -128,13 +142,13 @@ def _focal(loss: FocalLoss) -> RegionLoss:
     if loss.class_weight is not None and loss.class_weight.ndim:
         raise _UnfitError(f"{loss.class_weight.numel()} class weights")
     alpha = None if loss.alpha is None else _number(loss, "alpha", 0.5)
-    focal, weight = FocalRegionLoss(float(loss.gamma), alpha), _number(loss, "class_weight", 1.0)
-    return focal if weight == 1 else CompoundRegionLoss([focal], [weight])
+    focal, weight = FocalRegionLoss(gamma=float(loss.gamma), alpha=alpha), _number(loss, "class_weight", 1.0)
+    return focal if weight == 1 else CompoundRegionLoss([focal], weights=[weight])
 
 
 def _bce(loss: BCEWithLogitsLoss) -> RegionLoss:
     weight, pos_weight = _number(loss, "weight", 1.0), _number(loss, "pos_weight", 1.0)
-    return _over_voxels(WeightedCELoss(weight * pos_weight, weight), loss)
+    return _over_voxels(WeightedCELoss(pos_weight=weight * pos_weight, neg_weight=weight), loss)
 
 
 def _cross_entropy(loss: CrossEntropyLoss) -> RegionLoss:
@@ -147,7 +161,7 @@ def _cross_entropy(loss: CrossEntropyLoss) -> RegionLoss:
     neg_weight, pos_weight = loss.weight.tolist()
     # torch divides by the sum of the weights
     ce = _WeightedMeanCE if loss.reduction == "mean" else WeightedCELoss
-    return _over_voxels(ce(pos_weight, neg_weight), loss)
+    return _over_voxels(ce(pos_weight=pos_weight, neg_weight=neg_weight), loss)
 
 
 def _dice_ce(loss: DiceCELoss) -> RegionLoss:
@@ -161,8 +175,13 @@ def _dice_focal(loss: DiceFocalLoss) -> RegionLoss:
 
 def _with_dice(loss: Any, other: RegionLoss, weight: float) -> RegionLoss:
     _check_flags(loss.dice, ("softmax", "other_act", "to_onehot_y"))
-    dice = DiceRegionLoss(loss.dice.jaccard, loss.dice.squared_pred, loss.dice.smooth_nr, loss.dice.smooth_dr)
-    return CompoundRegionLoss([dice, other], [float(loss.lambda_dice), float(weight)])
+    return CompoundRegionLoss([_region_dice(loss.dice), other], weights=[float(loss.lambda_dice), float(weight)])
+
+
+def _region_dice(loss: DiceLoss) -> DiceRegionLoss:
+    return DiceRegionLoss(
+        jaccard=loss.jaccard, squared_pred=loss.squared_pred, smooth_nr=loss.smooth_nr, smooth_dr=loss.smooth_dr
+    )
 
 
 def _check_reduced(loss: Any) -> None:
@@ -193,10 +212,12 @@ class _WeightedMeanCE(WeightedCELoss):
         # target voxels outside the region are left out of the weights as they are of the cross-entropy
         return "ce_on", one
 
-    def score(self, sums: RegionSums) -> torch.Tensor:
-        on = sums.on[one]
-        total = self.pos_weight * sums.on["ce_on"] + self.neg_weight * sums.off["ce_off"]
-        return total / (self.pos_weight * on + self.neg_weight * (sums.voxels - on))
+    def weighted(
+        self, sums: RegionSums, on: float | torch.Tensor, off: float | torch.Tensor, background: bool
+    ) -> torch.Tensor:
+        counted = sums.on[one]
+        total = on * sums.on["ce_on"] + off * sums.off["ce_off"]
+        return total / (on * counted + off * (sums.voxels - counted))
 
 
 class _MonaiGeneralizedDice(GeneralizedDiceRegionLoss):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Unpack
 
 import torch
 
 from monai_instance_loss.instances.spacing import checked_spacing
 from monai_instance_loss.losses.engine.batch import Batch
-from monai_instance_loss.losses.engine.region import ImageLoss
+from monai_instance_loss.losses.engine.region import ImageLoss, InputKeywords
 from monai_instance_loss.losses.pixel.distance import signed_distance
 
 __all__ = ["BoundaryLoss"]
@@ -27,11 +27,23 @@ class BoundaryLoss(ImageLoss):
     In mm with ``spacing_mm``, in voxels without. Ignored voxels count as background in the distance map. Cost: two
     distance transforms a channel on the CPU. Differentiable in ``input``.
 
+    Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, computed in float32 (float64 for float64); target the
+    same shape and binary, or (B, 1, *spatial) labels with ``to_onehot_y``.
+
     Args:
         spacing_mm: size of a voxel along each spatial axis in mm; None measures in voxels.
         normalize: divide each map by its largest absolute value, which puts the loss in [-1, 1] whatever the volume's
             size; not in the paper.
-        kwargs: as in ``ImageLoss``, where shapes and errors are told too.
+        kwargs: MONAI's input options: ``include_background``, ``to_onehot_y``, ``sigmoid``, ``softmax``, ``other_act``,
+            ``ignore_index``, ``reduction``.
+
+    Raises:
+        TypeError: an option of the wrong type, an unknown keyword; on call, an input that is no float tensor, a target
+            that is no tensor.
+        ValueError: a ``spacing_mm`` that is not finite and above 0, two activations, an unknown ``reduction``; on call,
+            shapes that do not fit, not one ``spacing_mm`` a spatial axis, a target that is not binary (or labels),
+            probabilities outside [0, 1].
+        OptionalImportError: scipy is not installed.
 
     Example:
         >>> y = torch.tensor([[[[1.0, 1.0, 0.0, 0.0]]]])
@@ -39,7 +51,9 @@ class BoundaryLoss(ImageLoss):
         0.25
     """
 
-    def __init__(self, spacing_mm: Sequence[float] | None = None, normalize: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, *, spacing_mm: Sequence[float] | None = None, normalize: bool = False, **kwargs: Unpack[InputKeywords]
+    ) -> None:
         super().__init__(**kwargs)
         self.spacing_mm = checked_spacing(spacing_mm)
         self.normalize = normalize

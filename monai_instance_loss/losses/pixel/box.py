@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Unpack
 
 import torch
 
@@ -11,7 +11,7 @@ from monai_instance_loss._checks import checked_fraction
 from monai_instance_loss.instances import merge_boxes, segment_sum
 from monai_instance_loss.losses.engine.batch import Batch
 from monai_instance_loss.losses.engine.overlap import VoxelOverlap
-from monai_instance_loss.losses.engine.region import ImageLoss
+from monai_instance_loss.losses.engine.region import ImageLoss, InputKeywords
 
 __all__ = ["InstanceBoxDIoULoss", "InstanceBoxGIoULoss", "diou_loss", "giou_loss"]
 
@@ -71,7 +71,9 @@ def diou_loss(input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 class _InstanceBoxLoss(ImageLoss):
     """A box loss on instances; see the subclasses."""
 
-    def __init__(self, threshold: float = 0.1, connectivity: int | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *, threshold: float = 0.1, connectivity: int | None = None, **kwargs: Unpack[InputKeywords]
+    ) -> None:
         super().__init__(**kwargs)
         self.threshold = checked_fraction("threshold", threshold)
         self.connectivity = connectivity
@@ -112,13 +114,22 @@ class InstanceBoxGIoULoss(_InstanceBoxLoss):
     over a sample's channel, 0 where there is neither. Boxes are in voxels; GIoU does not mind anisotropic ones.
 
     Differentiable in ``input``: L through the edges of the soft box, which for each projection is through its largest
-    voxels, and presence through all voxels of a lesion; components, regions and the q before L are held fixed.
-    Shapes, types and errors as in ``ImageLoss``.
+    voxels, and presence through all voxels of a lesion; components, regions and the q before L are held fixed. Shapes:
+    input (B, C, H, W) or (B, C, H, W, D), any float type, computed in float32 (float64 for float64); target the same
+    shape and binary, or (B, 1, *spatial) labels with ``to_onehot_y``.
 
     Args:
         threshold: predicted components are those of p >= ``threshold``; in (0, 1).
-        connectivity: as in ``label_instances``; None is full.
-        kwargs: as in ``ImageLoss``.
+        connectivity: of instances, from 1 (across faces) to the number of spatial axes; None is full.
+        kwargs: MONAI's input options: ``include_background``, ``to_onehot_y``, ``sigmoid``, ``softmax``, ``other_act``,
+            ``ignore_index``, ``reduction``.
+
+    Raises:
+        TypeError: an option of the wrong type, an unknown keyword; on call, an input that is no float tensor, a target
+            that is no tensor.
+        ValueError: ``threshold`` outside (0, 1), two activations, an unknown ``reduction``; on call, shapes that do not
+            fit, a ``connectivity`` that the image does not have, a target that is not binary (or labels), probabilities
+            outside [0, 1].
 
     Example:
         >>> y = torch.tensor([[[[1.0, 1.0, 0.0, 0.0]]]])
@@ -136,13 +147,26 @@ class InstanceBoxGIoULoss(_InstanceBoxLoss):
 class InstanceBoxDIoULoss(_InstanceBoxLoss):
     """DIoU loss of the boxes of instances, in [0, 2): ``InstanceBoxGIoULoss`` with ``diou_loss`` for the box loss.
 
-    Source: Zheng et al., AAAI 2020, arXiv 1911.08287; soft boxes, differentiability, arguments and errors as in
-    ``InstanceBoxGIoULoss``. Boxes are in voxels, and so is the distance of their centres.
+    Source: Zheng et al., AAAI 2020, arXiv 1911.08287, on the soft boxes that ``InstanceBoxGIoULoss`` explains. A true
+    instance costs 1 - q + q L, q being its presence and L the box loss; a predicted one that touches none costs its
+    presence; the value is their mean over a sample's channel. Boxes are in voxels, and so is the distance of their
+    centres. Differentiable in ``input``, through the edges of soft boxes and through presence.
+
+    Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, computed in float32 (float64 for float64); target the
+    same shape and binary, or (B, 1, *spatial) labels with ``to_onehot_y``.
 
     Args:
         threshold: predicted components are those of p >= ``threshold``; in (0, 1).
-        connectivity: as in ``label_instances``; None is full.
-        kwargs: as in ``ImageLoss``.
+        connectivity: of instances, from 1 (across faces) to the number of spatial axes; None is full.
+        kwargs: MONAI's input options: ``include_background``, ``to_onehot_y``, ``sigmoid``, ``softmax``, ``other_act``,
+            ``ignore_index``, ``reduction``.
+
+    Raises:
+        TypeError: an option of the wrong type, an unknown keyword; on call, an input that is no float tensor, a target
+            that is no tensor.
+        ValueError: ``threshold`` outside (0, 1), two activations, an unknown ``reduction``; on call, shapes that do not
+            fit, a ``connectivity`` that the image does not have, a target that is not binary (or labels), probabilities
+            outside [0, 1].
 
     Example:
         >>> y = torch.tensor([[[[1.0, 1.0, 0.0, 0.0]]]])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from monai.losses import DiceCELoss, DiceLoss
 from torch.nn.modules.loss import _Loss
 
@@ -22,7 +24,7 @@ def default_pixel_loss(inputs: InputOptions) -> _Loss:
         >>> type(default_pixel_loss(InputOptions(softmax=True))).__name__
         'DiceCELoss'
     """
-    flags = {"include_background": inputs.include_background, "to_onehot_y": inputs.to_onehot_y}
+    flags: dict[str, Any] = {"include_background": inputs.include_background, "to_onehot_y": inputs.to_onehot_y}
     if inputs.sigmoid and not inputs.to_onehot_y:
         return DiceCERegionLoss(sigmoid=True, ignore_index=inputs.ignore_index, **flags)
     if inputs.sigmoid or inputs.softmax:

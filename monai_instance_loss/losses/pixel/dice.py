@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal, Unpack
 
 import torch
 
 from monai_instance_loss._checks import checked_number
-from monai_instance_loss.losses.engine.region import RegionLoss, RegionSums
+from monai_instance_loss.losses.engine.region import InputKeywords, RegionLoss, RegionSums
 from monai_instance_loss.losses.engine.voxels import Map, squared
 
 __all__ = ["DiceRegionLoss", "GeneralizedDiceRegionLoss", "JaccardLoss", "LogCoshDiceLoss"]
@@ -21,17 +21,22 @@ class DiceRegionLoss(RegionLoss):
 
     Source: Milletari et al., V-Net, 3DV 2016; ``jaccard`` and ``squared_pred`` as in MONAI.
 
-    Shapes, types and differentiability as in ``RegionLoss``.
+    Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, computed in float32 (float64 for float64); target the
+    same shape and binary, or (B, 1, *spatial) labels with ``to_onehot_y``. Differentiable in ``input``.
 
     Args:
         jaccard: the Jaccard index instead of Dice.
         squared_pred: squares in the denominator.
         smooth_nr: added to the numerator.
         smooth_dr: added to the denominator.
-        kwargs: as in ``RegionLoss``.
+        kwargs: MONAI's input options: ``include_background``, ``to_onehot_y``, ``sigmoid``, ``softmax``, ``other_act``,
+            ``ignore_index``, ``reduction``.
 
     Raises:
-        TypeError, ValueError: as in ``RegionLoss``.
+        TypeError: an option of the wrong type, an unknown keyword; on call, an input that is no float tensor, a target
+            that is no tensor.
+        ValueError: smoothing that is not finite and 0 or more, two activations, an unknown ``reduction``; on call,
+            shapes that do not fit, a target that is not binary (or labels), probabilities outside [0, 1].
 
     Example:
         >>> p = torch.tensor([[[[0.5, 0.5], [0.0, 0.0]]]])
@@ -42,11 +47,12 @@ class DiceRegionLoss(RegionLoss):
 
     def __init__(
         self,
+        *,
         jaccard: bool = False,
         squared_pred: bool = False,
         smooth_nr: float = 1e-5,
         smooth_dr: float = 1e-5,
-        **kwargs: Any,
+        **kwargs: Unpack[InputKeywords],
     ) -> None:
         super().__init__(**kwargs)
         self.jaccard = jaccard
@@ -78,16 +84,23 @@ class JaccardLoss(DiceRegionLoss):
     """Jaccard (IoU) loss, in [0, 1]: 1 - (2 TP + smooth_nr) / (2 (sum p + sum y - TP) + smooth_dr).
 
     Source: Rahman & Wang, *Optimizing intersection-over-union in deep neural networks for image segmentation*, ISVC
-    2016; equal to MONAI's ``DiceLoss(jaccard=True)``. Shapes, types and differentiability as in ``RegionLoss``.
+    2016; equal to MONAI's ``DiceLoss(jaccard=True)``.
+
+    Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, computed in float32 (float64 for float64); target the
+    same shape and binary, or (B, 1, *spatial) labels with ``to_onehot_y``. Differentiable in ``input``.
 
     Args:
         squared_pred: squares in the denominator.
         smooth_nr: added to the numerator.
         smooth_dr: added to the denominator.
-        kwargs: as in ``RegionLoss``.
+        kwargs: MONAI's input options: ``include_background``, ``to_onehot_y``, ``sigmoid``, ``softmax``, ``other_act``,
+            ``ignore_index``, ``reduction``.
 
     Raises:
-        TypeError, ValueError: as in ``RegionLoss``.
+        TypeError: an option of the wrong type, an unknown keyword; on call, an input that is no float tensor, a target
+            that is no tensor.
+        ValueError: smoothing that is not finite and 0 or more, two activations, an unknown ``reduction``; on call,
+            shapes that do not fit, a target that is not binary (or labels), probabilities outside [0, 1].
 
     Example:
         >>> p = torch.tensor([[[[0.5, 0.5], [0.0, 0.0]]]])
@@ -97,25 +110,37 @@ class JaccardLoss(DiceRegionLoss):
     """
 
     def __init__(
-        self, squared_pred: bool = False, smooth_nr: float = 1e-5, smooth_dr: float = 1e-5, **kwargs: Any
+        self,
+        *,
+        squared_pred: bool = False,
+        smooth_nr: float = 1e-5,
+        smooth_dr: float = 1e-5,
+        **kwargs: Unpack[InputKeywords],
     ) -> None:
-        super().__init__(True, squared_pred, smooth_nr, smooth_dr, **kwargs)
+        super().__init__(jaccard=True, squared_pred=squared_pred, smooth_nr=smooth_nr, smooth_dr=smooth_dr, **kwargs)
 
 
 class LogCoshDiceLoss(DiceRegionLoss):
     """Logarithm of the hyperbolic cosine of the Dice loss, in [0, 0.434].
 
-    Source: Jadon, *A survey of loss functions for semantic segmentation*, CIBCB 2020, arXiv 2006.14822. Shapes, types
-    and differentiability as in ``RegionLoss``; the gradient vanishes as the Dice loss does.
+    Source: Jadon, *A survey of loss functions for semantic segmentation*, CIBCB 2020, arXiv 2006.14822.
+
+    Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, computed in float32 (float64 for float64); target the
+    same shape and binary, or (B, 1, *spatial) labels with ``to_onehot_y``. Differentiable in ``input``. the gradient
+    vanishes as the Dice loss does.
 
     Args:
         squared_pred: squares in the denominator of Dice.
         smooth_nr: added to the numerator of Dice.
         smooth_dr: added to the denominator of Dice.
-        kwargs: as in ``RegionLoss``.
+        kwargs: MONAI's input options: ``include_background``, ``to_onehot_y``, ``sigmoid``, ``softmax``, ``other_act``,
+            ``ignore_index``, ``reduction``.
 
     Raises:
-        TypeError, ValueError: as in ``RegionLoss``.
+        TypeError: an option of the wrong type, an unknown keyword; on call, an input that is no float tensor, a target
+            that is no tensor.
+        ValueError: smoothing that is not finite and 0 or more, two activations, an unknown ``reduction``; on call,
+            shapes that do not fit, a target that is not binary (or labels), probabilities outside [0, 1].
 
     Example:
         >>> p = torch.tensor([[[[0.5, 0.5], [0.0, 0.0]]]])
@@ -125,9 +150,14 @@ class LogCoshDiceLoss(DiceRegionLoss):
     """
 
     def __init__(
-        self, squared_pred: bool = False, smooth_nr: float = 1e-5, smooth_dr: float = 1e-5, **kwargs: Any
+        self,
+        *,
+        squared_pred: bool = False,
+        smooth_nr: float = 1e-5,
+        smooth_dr: float = 1e-5,
+        **kwargs: Unpack[InputKeywords],
     ) -> None:
-        super().__init__(False, squared_pred, smooth_nr, smooth_dr, **kwargs)
+        super().__init__(squared_pred=squared_pred, smooth_nr=smooth_nr, smooth_dr=smooth_dr, **kwargs)
 
     def score(self, sums: RegionSums) -> torch.Tensor:
         """The log-cosh of each region's Dice loss."""
@@ -149,16 +179,22 @@ class GeneralizedDiceRegionLoss(RegionLoss):
 
     On one region of an instance loss there is one class: its weight then says how much the smoothing counts.
 
-    Shapes, types and differentiability as in ``RegionLoss``.
+    Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, computed in float32 (float64 for float64); target the
+    same shape and binary, or (B, 1, *spatial) labels with ``to_onehot_y``. Differentiable in ``input``.
 
     Args:
         w_type: weight of a class by its number of voxels n: ``"square"`` 1/n^2, ``"simple"`` 1/n, ``"uniform"`` 1.
         smooth_nr: added to the numerator.
         smooth_dr: added to the denominator.
-        kwargs: as in ``RegionLoss``.
+        kwargs: MONAI's input options: ``include_background``, ``to_onehot_y``, ``sigmoid``, ``softmax``, ``other_act``,
+            ``ignore_index``, ``reduction``.
 
     Raises:
-        TypeError, ValueError: an unknown ``w_type``; as in ``RegionLoss``.
+        TypeError: an option of the wrong type, an unknown keyword; on call, an input that is no float tensor, a target
+            that is no tensor.
+        ValueError: an unknown ``w_type``, smoothing that is not finite and 0 or more, two activations, an unknown
+            ``reduction``; on call, shapes that do not fit, a target that is not binary (or labels), probabilities
+            outside [0, 1].
 
     Example:
         >>> p = torch.tensor([[[[0.5, 0.5], [1.0, 1.0]], [[0.5, 0.5], [0.0, 0.0]]]])
@@ -170,10 +206,11 @@ class GeneralizedDiceRegionLoss(RegionLoss):
 
     def __init__(
         self,
+        *,
         w_type: Literal["square", "simple", "uniform"] = "square",
         smooth_nr: float = 1e-5,
         smooth_dr: float = 1e-5,
-        **kwargs: Any,
+        **kwargs: Unpack[InputKeywords],
     ) -> None:
         super().__init__(**kwargs)
         if w_type not in _VOLUME_POWER:

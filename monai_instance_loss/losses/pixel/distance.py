@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Unpack
 
 import torch
 from monai.transforms.utils import distance_transform_edt
@@ -11,7 +11,7 @@ from monai.utils import optional_import
 
 from monai_instance_loss.instances.spacing import checked_spacing, resolved_spacing
 from monai_instance_loss.losses.engine.batch import Batch
-from monai_instance_loss.losses.engine.region import ImageLoss
+from monai_instance_loss.losses.engine.region import ImageLoss, InputKeywords
 
 __all__ = ["DistancePenalisedCELoss", "distance_maps", "distance_to", "signed_distance"]
 
@@ -53,7 +53,8 @@ def distance_to(mask: torch.Tensor, spacing_mm: Sequence[float] | None = None) -
 def distance_maps(mask: torch.Tensor, spacing_mm: Sequence[float] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """Distances to the other side of a mask's boundary, 0 or more: of the voxels outside it, and of those inside.
 
-    Source and units as in ``distance_to``. Empty and full masks have no boundary: 0. Differentiable: nothing.
+    Source: scipy's exact Euclidean distance transform, of voxel centres, in mm with ``spacing_mm`` and in voxels
+    without. Empty and full masks have no boundary: 0. Differentiable: nothing.
 
     Args:
         mask: bool (R, H, W) or (R, H, W, D).
@@ -62,6 +63,10 @@ def distance_maps(mask: torch.Tensor, spacing_mm: Sequence[float] | None = None)
     Returns:
         Two float64 of the shape of ``mask``: of outer voxels the distance to the nearest inner one, 0 inside; of inner
         voxels the distance to the nearest outer one, 0 outside.
+
+    Raises:
+        ValueError: ``spacing_mm`` does not have one value a spatial axis.
+        OptionalImportError: scipy is not installed.
 
     Example:
         >>> outside, inside = distance_maps(torch.tensor([[[True, True, False, False]]]))
@@ -77,7 +82,7 @@ def signed_distance(mask: torch.Tensor, spacing_mm: Sequence[float] | None = Non
     Source: Kervadec et al., MIDL 2019, as its code has it: outside the distance to the nearest inner voxel; inside
     minus the distance to the nearest outer voxel, less one voxel. That code subtracts 1 whatever the spacing, which
     makes boundary voxels positive where they are smaller than 1 mm; here it is the smallest spacing. Empty and full
-    masks have no boundary: 0. Units as in ``distance_to``. Differentiable: nothing.
+    masks have no boundary: 0. In mm with ``spacing_mm``, in voxels without. Differentiable: nothing.
 
     Args:
         mask: bool (R, H, W) or (R, H, W, D).
@@ -85,6 +90,10 @@ def signed_distance(mask: torch.Tensor, spacing_mm: Sequence[float] | None = Non
 
     Returns:
         float64 of the shape of ``mask``.
+
+    Raises:
+        ValueError: ``spacing_mm`` does not have one value a spatial axis.
+        OptionalImportError: scipy is not installed.
 
     Example:
         >>> signed_distance(torch.tensor([[[True, True, False, False]]]))
@@ -107,9 +116,21 @@ class DistancePenalisedCELoss(ImageLoss):
     Ignored voxels count as background in the distance map. Cost: two distance transforms a channel on the CPU.
     Differentiable in ``input``.
 
+    Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, computed in float32 (float64 for float64); target the
+    same shape and binary, or (B, 1, *spatial) labels with ``to_onehot_y``.
+
     Args:
         spacing_mm: size of a voxel along each spatial axis; None takes voxels for cubes. Its scale cancels.
-        kwargs: as in ``ImageLoss``, where shapes and errors are told too.
+        kwargs: MONAI's input options: ``include_background``, ``to_onehot_y``, ``sigmoid``, ``softmax``, ``other_act``,
+            ``ignore_index``, ``reduction``.
+
+    Raises:
+        TypeError: an option of the wrong type, an unknown keyword; on call, an input that is no float tensor, a target
+            that is no tensor.
+        ValueError: a ``spacing_mm`` that is not finite and above 0, two activations, an unknown ``reduction``; on call,
+            shapes that do not fit, not one ``spacing_mm`` a spatial axis, a target that is not binary (or labels),
+            probabilities outside [0, 1].
+        OptionalImportError: scipy is not installed.
 
     Example:
         >>> import math
@@ -119,7 +140,7 @@ class DistancePenalisedCELoss(ImageLoss):
         1.6667
     """
 
-    def __init__(self, spacing_mm: Sequence[float] | None = None, **kwargs: Any) -> None:
+    def __init__(self, *, spacing_mm: Sequence[float] | None = None, **kwargs: Unpack[InputKeywords]) -> None:
         super().__init__(**kwargs)
         self.spacing_mm = checked_spacing(spacing_mm)
 

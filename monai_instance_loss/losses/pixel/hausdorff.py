@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch.utils.checkpoint import checkpoint
@@ -14,7 +14,7 @@ from monai_instance_loss.instances import coordinate_sums, label_instances, pres
 from monai_instance_loss.instances.spacing import checked_spacing, resolved_spacing
 from monai_instance_loss.instances.voxels import positions, voxel_coordinates
 from monai_instance_loss.losses.engine.batch import Batch
-from monai_instance_loss.losses.engine.region import ImageLoss
+from monai_instance_loss.losses.engine.region import ImageLoss, InputKeywords
 from monai_instance_loss.losses.pixel.distance import distance_maps
 
 __all__ = ["AveragedHausdorffLoss", "HausdorffDTLoss"]
@@ -40,10 +40,22 @@ class HausdorffDTLoss(ImageLoss):
     In mm^alpha with ``spacing_mm``, in voxels^alpha without. Ignored voxels count as background in both masks. Cost:
     four distance transforms a channel on the CPU. Differentiable in ``input``; the distance maps are held fixed.
 
+    Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, computed in float32 (float64 for float64); target the
+    same shape and binary, or (B, 1, *spatial) labels with ``to_onehot_y``.
+
     Args:
         alpha: exponent of the distances, 0 or more.
         spacing_mm: size of a voxel along each spatial axis in mm; None measures in voxels.
-        kwargs: as in ``ImageLoss``, where shapes and errors are told too.
+        kwargs: MONAI's input options: ``include_background``, ``to_onehot_y``, ``sigmoid``, ``softmax``, ``other_act``,
+            ``ignore_index``, ``reduction``.
+
+    Raises:
+        TypeError: an option of the wrong type, an unknown keyword; on call, an input that is no float tensor, a target
+            that is no tensor.
+        ValueError: ``alpha`` below 0, a ``spacing_mm`` that is not finite and above 0, two activations, an unknown
+            ``reduction``; on call, shapes that do not fit, not one ``spacing_mm`` a spatial axis, a target that is not
+            binary (or labels), probabilities outside [0, 1].
+        OptionalImportError: scipy is not installed.
 
     Example:
         >>> y = torch.tensor([[[[1.0, 0.0, 0.0]]]])
@@ -52,7 +64,9 @@ class HausdorffDTLoss(ImageLoss):
         0.6666666865348816
     """
 
-    def __init__(self, alpha: float = 2.0, spacing_mm: Sequence[float] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *, alpha: float = 2.0, spacing_mm: Sequence[float] | None = None, **kwargs: Unpack[InputKeywords]
+    ) -> None:
         super().__init__(**kwargs)
         self.alpha = checked_number("alpha", alpha)
         self.spacing_mm = checked_spacing(spacing_mm)
@@ -76,8 +90,10 @@ class AveragedHausdorffLoss(ImageLoss):
         sum_x p_x min_y d(x, y) / (sum_x p_x + 1e-6) + mean_y M_x[p_x d(x, y) + (1 - p_x) d_max],
 
     where d_max is the diagonal of the volume and M the generalised mean with exponent ``alpha``, which approaches the
-    minimum as alpha falls. A point in the published sense is one voxel: the second term of a lesion of several voxels
-    that is predicted in full is 0 up to the mean's softness, the first one its mean distance to the centre.
+    minimum as alpha falls. The second term is the paper's; the authors' code also has a version with mean_y min_x d(x,
+    y) / p_x^4 for it, cut off at d_max. A point in the published sense is one voxel: the second term of a lesion of
+    several voxels that is predicted in full is 0 up to the mean's softness, the first one its mean distance to the
+    centre.
 
     Without lesions the value is d_max times the presence of p (``instances.presence``): 0 for an empty prediction, and
     with a gradient for any other; the published code has the constant d_max. In mm with ``spacing_mm``, in voxels
@@ -86,14 +102,23 @@ class AveragedHausdorffLoss(ImageLoss):
     Cost: voxels times lesions, in chunks whose distances are computed again for the gradient, so that memory does not
     grow with the number of lesions. Differentiable in ``input``.
 
+    Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, computed in float32 (float64 for float64); target the
+    same shape and binary, or (B, 1, *spatial) labels with ``to_onehot_y``.
+
     Args:
         alpha: exponent of the generalised mean, below 0; -9 as in the published code.
-        connectivity: as in ``label_instances``; None is full.
+        connectivity: of instances, from 1 (across faces) to the number of spatial axes; None is full.
         spacing_mm: size of a voxel along each spatial axis in mm; None measures in voxels.
-        kwargs: as in ``ImageLoss``, where shapes and errors are told too.
+        kwargs: MONAI's input options: ``include_background``, ``to_onehot_y``, ``sigmoid``, ``softmax``, ``other_act``,
+            ``ignore_index``, ``reduction``.
 
     Raises:
-        TypeError, ValueError: ``alpha`` is no finite number below 0; as in ``ImageLoss``.
+        TypeError: an option of the wrong type, an unknown keyword; on call, an input that is no float tensor, a target
+            that is no tensor.
+        ValueError: ``alpha`` that is not finite and below 0, a ``spacing_mm`` that is not finite and above 0, two
+            activations, an unknown ``reduction``; on call, shapes that do not fit, not one ``spacing_mm`` a spatial
+            axis, a ``connectivity`` that the image does not have, a target that is not binary (or labels),
+            probabilities outside [0, 1].
 
     Example:
         >>> y = torch.tensor([[[[1.0, 0.0, 0.0]]]])
@@ -105,10 +130,11 @@ class AveragedHausdorffLoss(ImageLoss):
 
     def __init__(
         self,
+        *,
         alpha: float = -9.0,
         connectivity: int | None = None,
         spacing_mm: Sequence[float] | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[InputKeywords],
     ) -> None:
         super().__init__(**kwargs)
         if checked_number("alpha", alpha, low=-math.inf) >= 0:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal, Unpack
 
 import torch
 
 from monai_instance_loss.losses.engine.batch import Batch
-from monai_instance_loss.losses.engine.region import ImageLoss
+from monai_instance_loss.losses.engine.region import ImageLoss, InputKeywords
 
 __all__ = ["LovaszHingeLoss", "LovaszSoftmaxLoss"]
 
@@ -20,12 +20,22 @@ class LovaszHingeLoss(ImageLoss):
     log p - log(1 - p). Every channel is scored, one without target too: its value is then the largest error.
 
     Exact, ties included; costs a sort of all voxels. Differentiable in ``input``: the weights of the sorted errors are
-    constant between changes of their order. Shapes, types and errors as in ``ImageLoss``.
+    constant between changes of their order.
+
+    Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, computed in float32 (float64 for float64); target the
+    same shape and binary, or (B, 1, *spatial) labels with ``to_onehot_y``.
 
     Args:
         per_image: score every sample by itself; False sorts the voxels of the whole batch together, per channel, and
             ``reduction="none"`` then gives (1, C, 1, ...).
-        kwargs: as in ``ImageLoss``.
+        kwargs: MONAI's input options: ``include_background``, ``to_onehot_y``, ``sigmoid``, ``softmax``, ``other_act``,
+            ``ignore_index``, ``reduction``.
+
+    Raises:
+        TypeError: an option of the wrong type, an unknown keyword; on call, an input that is no float tensor, a target
+            that is no tensor.
+        ValueError: two activations, an unknown ``reduction``; on call, shapes that do not fit, a target that is not
+            binary (or labels), probabilities outside [0, 1].
 
     Example:
         >>> y = torch.tensor([[[[1.0, 0.0]]]])
@@ -34,7 +44,7 @@ class LovaszHingeLoss(ImageLoss):
         0.75
     """
 
-    def __init__(self, per_image: bool = True, **kwargs: Any) -> None:
+    def __init__(self, *, per_image: bool = True, **kwargs: Unpack[InputKeywords]) -> None:
         super().__init__(**kwargs)
         self.per_image = per_image
 
@@ -56,17 +66,24 @@ class LovaszSoftmaxLoss(ImageLoss):
     there is one channel; ``classes="all"`` scores them by their largest p. No class present: 0, with graph.
 
     Exact, ties included; costs a sort of all voxels. Differentiable in ``input``: the weights of the sorted errors are
-    constant between changes of their order. Shapes, types and errors as in ``ImageLoss``; ``reduction`` is over
-    samples, and ``"none"`` gives (B, 1, 1, ...).
+    constant between changes of their order.
+
+    Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, computed in float32 (float64 for float64); target the
+    same shape and binary, or (B, 1, *spatial) labels with ``to_onehot_y``. ``reduction`` is over samples, and
+    ``"none"`` gives (B, 1, 1, ...).
 
     Args:
         classes: ``"present"`` or ``"all"``.
         per_image: score every sample by itself; False sorts the voxels of the whole batch together (the published
             default), as if it were one sample.
-        kwargs: as in ``ImageLoss``.
+        kwargs: MONAI's input options: ``include_background``, ``to_onehot_y``, ``sigmoid``, ``softmax``, ``other_act``,
+            ``ignore_index``, ``reduction``.
 
     Raises:
-        ValueError: ``classes`` is neither.
+        TypeError: an option of the wrong type, an unknown keyword; on call, an input that is no float tensor, a target
+            that is no tensor.
+        ValueError: ``classes`` that is neither, two activations, an unknown ``reduction``; on call, shapes that do not
+            fit, a target that is not binary (or labels), probabilities outside [0, 1].
 
     Example:
         >>> y = torch.tensor([[[[1.0, 0.0]]]])
@@ -75,7 +92,9 @@ class LovaszSoftmaxLoss(ImageLoss):
         0.375
     """
 
-    def __init__(self, classes: Literal["present", "all"] = "present", per_image: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self, *, classes: Literal["present", "all"] = "present", per_image: bool = True, **kwargs: Unpack[InputKeywords]
+    ) -> None:
         super().__init__(**kwargs)
         if classes not in ("present", "all"):
             raise ValueError(f'Expected `classes` to be "present" or "all", but got {classes!r}.')

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import nn
 
 from monai_instance_loss._checks import checked_number
-from monai_instance_loss.losses.engine.region import RegionLoss, RegionSums
+from monai_instance_loss.losses.engine.region import InputKeywords, RegionLoss, RegionSums
 from monai_instance_loss.losses.engine.voxels import Map, one_minus_squared_error, squared
 
 __all__ = ["TLoss"]
@@ -22,7 +22,7 @@ class TLoss(RegionLoss):
     """Robust T-loss, any real number: the negative log-likelihood of y - p under a Student-t distribution.
 
     Source: Gonzalez-Jimenez et al., *Robust T-loss for medical image segmentation*, MICCAI 2023, arXiv 2306.00753. For
-    the D voxels of a sample's channel, with the identity for scale as the paper has it (its code uses 1/e),
+    the D voxels of a sample's channel, with the identity for scale as in the paper,
 
         -log G((nu + D) / 2) + log G(nu / 2) + D/2 log(pi nu) + (nu + D) / 2 log(1 + sum (y - p)^2 / nu),
 
@@ -33,14 +33,23 @@ class TLoss(RegionLoss):
     the loss** beside those of the network, ``Adam([*network.parameters(), *loss.parameters()])``, and the loss must be
     on the network's device; otherwise nu stays where it starts.
 
-    Differentiable in ``input`` and in ``log_nu``. Shapes, types and errors as in ``RegionLoss``.
+    Conventions: the authors' code takes the logarithm of nu for its argument, so that its default of 1 starts at e:
+    that is ``nu=math.e`` here. Its scale is 1/e, which multiplies their squared errors by e and takes D/2 from the
+    value.
+
+    Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, computed in float32 (float64 for float64); target the
+    same shape and binary, or (B, 1, *spatial) labels with ``to_onehot_y``. Differentiable in ``input`` and ``log_nu``.
 
     Args:
         nu: where the degrees of freedom start, above 0.
-        kwargs: as in ``RegionLoss``.
+        kwargs: MONAI's input options: ``include_background``, ``to_onehot_y``, ``sigmoid``, ``softmax``, ``other_act``,
+            ``ignore_index``, ``reduction``.
 
     Raises:
-        TypeError, ValueError: ``nu`` is no finite number above 0.
+        TypeError: an option of the wrong type, an unknown keyword; on call, an input that is no float tensor, a target
+            that is no tensor.
+        ValueError: ``nu`` that is not finite and above 0, two activations, an unknown ``reduction``; on call, shapes
+            that do not fit, a target that is not binary (or labels), probabilities outside [0, 1].
 
     Example:
         >>> y = torch.tensor([[[[1.0]]]])
@@ -48,7 +57,7 @@ class TLoss(RegionLoss):
         1.8379
     """
 
-    def __init__(self, nu: float = 1.0, **kwargs: Any) -> None:
+    def __init__(self, *, nu: float = 1.0, **kwargs: Unpack[InputKeywords]) -> None:
         super().__init__(**kwargs)
         if checked_number("nu", nu) == 0:
             raise ValueError(f"Expected `nu` to be above 0, but got {nu!r}.")

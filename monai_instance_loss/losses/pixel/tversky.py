@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
 import torch
 
 from monai_instance_loss._checks import checked_number
-from monai_instance_loss.losses.engine.region import RegionLoss, RegionSums
+from monai_instance_loss.losses.engine.region import InputKeywords, RegionLoss, RegionSums
 
 __all__ = ["FocalTverskyLoss", "ModifiedFocalTverskyLoss", "TverskyRegionLoss", "power"]
 
@@ -29,34 +29,42 @@ class TverskyRegionLoss(RegionLoss):
 
     Source: Salehi, Erdogmus, Gholipour, *Tversky loss function for image segmentation using 3D fully convolutional deep
     networks*, MLMI 2017, arXiv 1706.05721; MONAI's ``TverskyLoss`` as a RegionLoss, names and defaults included.
-    alpha = beta = 0.5 is Dice, alpha = beta = 1 is Jaccard.
+    alpha = beta = 0.5 is Dice, alpha = beta = 1 is Jaccard. As in MONAI, alpha weighs what is falsely channel 0 as
+    well, which is missed foreground where that is the background: with ``include_background=False`` it is the paper's
+    loss.
 
-    Shapes, types and differentiability as in ``RegionLoss``.
+    Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, computed in float32 (float64 for float64); target the
+    same shape and binary, or (B, 1, *spatial) labels with ``to_onehot_y``. Differentiable in ``input``.
 
     Args:
         alpha: weight of false positives, 0 or more.
         beta: weight of false negatives, 0 or more.
         smooth_nr: added to the numerator.
         smooth_dr: added to the denominator.
-        kwargs: as in ``RegionLoss``.
+        kwargs: MONAI's input options: ``include_background``, ``to_onehot_y``, ``sigmoid``, ``softmax``, ``other_act``,
+            ``ignore_index``, ``reduction``.
 
     Raises:
-        TypeError, ValueError: a number that is not finite or below 0; as in ``RegionLoss``.
+        TypeError: an option of the wrong type, an unknown keyword; on call, an input that is no float tensor, a target
+            that is no tensor.
+        ValueError: a number that is not finite and 0 or more, two activations, an unknown ``reduction``; on call,
+            shapes that do not fit, a target that is not binary (or labels), probabilities outside [0, 1].
 
     Example:
         >>> p = torch.tensor([[[[0.5, 0.5], [0.0, 0.0]]]])
         >>> y = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]])
-        >>> round(float(TverskyRegionLoss(0.3, 0.7)(p, y)), 4)  # 1 - 0.5 / (0.5 + 0.3 * 0.5 + 0.7 * 0.5)
+        >>> round(float(TverskyRegionLoss(alpha=0.3, beta=0.7)(p, y)), 4)  # 1 - 0.5 / (0.5 + 0.3 * 0.5 + 0.7 * 0.5)
         0.5
     """
 
     def __init__(
         self,
+        *,
         alpha: float = 0.5,
         beta: float = 0.5,
         smooth_nr: float = 1e-5,
         smooth_dr: float = 1e-5,
-        **kwargs: Any,
+        **kwargs: Unpack[InputKeywords],
     ) -> None:
         super().__init__(**kwargs)
         self.alpha = checked_number("alpha", alpha)
@@ -77,10 +85,12 @@ class FocalTverskyLoss(TverskyRegionLoss):
     Source: Abraham & Khan, *A novel focal Tversky loss function with improved attention U-Net for lesion segmentation*,
     ISBI 2019, arXiv 1810.07842: (1 - TI)^(1/gamma) with gamma in [1, 3], 4/3 found best. The paper's alpha = 0.7
     weighs false negatives and its beta = 0.3 false positives; here alpha weighs false positives and beta false
-    negatives, as in Salehi 2017 and in MONAI. The formula with the exponents of Yeung 2021 is
-    ``ModifiedFocalTverskyLoss``.
+    negatives, as in Salehi 2017 and in MONAI, on a background channel as well. The formula with the exponents of Yeung
+    2021 is ``ModifiedFocalTverskyLoss``.
 
-    Shapes, types and differentiability as in ``RegionLoss``. The gradient is 0 where the Tversky loss is exactly 0.
+    Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, computed in float32 (float64 for float64); target the
+    same shape and binary, or (B, 1, *spatial) labels with ``to_onehot_y``. Differentiable in ``input``. The gradient is
+    0 where the Tversky loss is exactly 0.
 
     Args:
         gamma: 1 over the exponent, above 0; 1 is the Tversky loss.
@@ -88,10 +98,14 @@ class FocalTverskyLoss(TverskyRegionLoss):
         beta: weight of false negatives, 0 or more.
         smooth_nr: added to the numerator.
         smooth_dr: added to the denominator.
-        kwargs: as in ``RegionLoss``.
+        kwargs: MONAI's input options: ``include_background``, ``to_onehot_y``, ``sigmoid``, ``softmax``, ``other_act``,
+            ``ignore_index``, ``reduction``.
 
     Raises:
-        TypeError, ValueError: a number out of range; as in ``RegionLoss``.
+        TypeError: an option of the wrong type, an unknown keyword; on call, an input that is no float tensor, a target
+            that is no tensor.
+        ValueError: a number out of range, two activations, an unknown ``reduction``; on call, shapes that do not fit, a
+            target that is not binary (or labels), probabilities outside [0, 1].
 
     Example:
         >>> p = torch.tensor([[[[0.5, 0.5], [0.0, 0.0]]]])
@@ -102,14 +116,15 @@ class FocalTverskyLoss(TverskyRegionLoss):
 
     def __init__(
         self,
+        *,
         gamma: float = 4 / 3,
         alpha: float = 0.3,
         beta: float = 0.7,
         smooth_nr: float = 1e-5,
         smooth_dr: float = 1e-5,
-        **kwargs: Any,
+        **kwargs: Unpack[InputKeywords],
     ) -> None:
-        super().__init__(alpha, beta, smooth_nr, smooth_dr, **kwargs)
+        super().__init__(alpha=alpha, beta=beta, smooth_nr=smooth_nr, smooth_dr=smooth_dr, **kwargs)
         self.gamma = checked_number("gamma", gamma, low=1e-3)
 
     def score(self, sums: RegionSums) -> torch.Tensor:
@@ -129,7 +144,9 @@ class ModifiedFocalTverskyLoss(RegionLoss):
     exclusive channel (any input but ``sigmoid``), channel 0 is the background and all others are foregrounds: then one
     value a sample is the mean over channels. An instance loss takes presence for the foreground of false components.
 
-    Shapes, types and differentiability as in ``RegionLoss``. The gradient is 0 where a class is exactly right.
+    Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, computed in float32 (float64 for float64); target the
+    same shape and binary, or (B, 1, *spatial) labels with ``to_onehot_y``. Differentiable in ``input``. The gradient is
+    0 where a class is exactly right.
 
     Args:
         delta: weight of false negatives, in [0, 1].
@@ -137,10 +154,14 @@ class ModifiedFocalTverskyLoss(RegionLoss):
         asymmetric: no exponent on the background.
         smooth_nr: added to the numerators.
         smooth_dr: added to the denominators.
-        kwargs: as in ``RegionLoss``.
+        kwargs: MONAI's input options: ``include_background``, ``to_onehot_y``, ``sigmoid``, ``softmax``, ``other_act``,
+            ``ignore_index``, ``reduction``.
 
     Raises:
-        TypeError, ValueError: a number out of range; as in ``RegionLoss``.
+        TypeError: an option of the wrong type, an unknown keyword; on call, an input that is no float tensor, a target
+            that is no tensor.
+        ValueError: a number out of range, two activations, an unknown ``reduction``; on call, shapes that do not fit, a
+            target that is not binary (or labels), probabilities outside [0, 1].
 
     Example:
         >>> p = torch.tensor([[[[0.5, 0.5], [0.0, 0.0]]]])
@@ -152,12 +173,13 @@ class ModifiedFocalTverskyLoss(RegionLoss):
 
     def __init__(
         self,
+        *,
         delta: float = 0.6,
         gamma: float = 0.5,
         asymmetric: bool = False,
         smooth_nr: float = 1e-5,
         smooth_dr: float = 1e-5,
-        **kwargs: Any,
+        **kwargs: Unpack[InputKeywords],
     ) -> None:
         super().__init__(**kwargs)
         self.delta = checked_number("delta", delta, high=1)

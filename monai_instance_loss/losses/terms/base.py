@@ -11,7 +11,7 @@ import torch
 from monai.losses import DeepSupervisionLoss
 from torch.nn.modules.loss import _Loss
 
-from monai_instance_loss._checks import checked_fraction, checked_size, checked_weights
+from monai_instance_loss._checks import checked_count, checked_fraction, checked_weights
 from monai_instance_loss.instances.labelling import resolve_connectivity
 from monai_instance_loss.losses.engine.batch import Batch
 from monai_instance_loss.losses.engine.cuda import TableOverlap, table_maps
@@ -194,7 +194,7 @@ class OverlapLoss(TermsLoss):
     ) -> None:
         super().__init__(inputs, averaging, pixel_loss, weights, connectivity)
         self.threshold = checked_fraction("threshold", threshold)
-        self.min_instance_size = checked_size("min_instance_size", min_instance_size)
+        self.min_instance_size = checked_count("min_instance_size", min_instance_size)
 
     def _threshold(self, wanted: frozenset[str]) -> float | None:
         return self.threshold if wanted - {"pixel"} else None

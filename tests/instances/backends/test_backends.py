@@ -57,6 +57,24 @@ def test_backends_agree_bit_for_bit(shape, density, seed, data):
     check_same(random_blocks(shape, density, seed), data.draw(st.integers(1, len(shape) - 1)))
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("backend", BACKENDS.values(), ids=BACKENDS)
+def test_positions_with_gaps_in_memory_raise_no_warning(backend):
+    mask = random_blocks((2, 4, 6), 0.4, 0)
+    position = torch.arange(mask.numel())[::2]
+    # torch tells of them once a process otherwise
+    before = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    try:
+        found = backend(mask, 2)[0].at(position)
+        gaps = label_runs(mask.shape, positions(mask).repeat_interleave(2)[::2], run_starts(positions(mask), 6), 2)[0]
+        again = gaps.at(position)
+    finally:
+        torch.set_warn_always(before)
+    assert torch.equal(found, label_blocks_torch(mask, 2)[0].labels.flatten()[::2])
+    assert torch.equal(again, found)
+
+
 def test_sparse_masks_are_labelled_by_runs():
     mask = torch.zeros(2, 16, 16, 16, dtype=torch.bool)
     mask[0, 3, 3, 2:6] = mask[0, 4, 4, 6] = mask[1, 0, 15, 15] = mask[1, 1, 0, 0] = True

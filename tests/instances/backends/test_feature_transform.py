@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from monai_instance_loss.instances.backends import feature_transform
-from monai_instance_loss.instances.backends.feature_transform import nearest_labels
+from monai_instance_loss.instances.backends.feature_transform import _search_lines, nearest_labels
 
 
 def random_labels(shape: tuple[int, ...], density: float, seed: int, labels: int = 4) -> torch.Tensor:
@@ -113,8 +113,34 @@ def test_blocks_do_not_see_each_other():
 def test_pieces_make_no_difference(monkeypatch, piece):
     labels = random_labels((2, 5, 6, 7), 0.05, 1)
     expected = nearest_labels(labels, (1.0, 2.0, 0.5))
-    monkeypatch.setattr(feature_transform, "_PIECE", piece)
+    monkeypatch.setattr(feature_transform, "_CPU_LINES", piece)
     assert torch.equal(nearest_labels(labels, (1.0, 2.0, 0.5)), expected)
+
+
+@settings(max_examples=40)
+@given(shapes, st.sampled_from([0.02, 0.2]), st.integers(0, 2**32 - 1), st.sampled_from([(1, 1, 1), (0.7, 1.1, 3)]))
+def test_keys_of_64_bits_find_what_keys_of_32_bits_find(shape, density, seed, spacing):
+    labels, spacing = random_labels(shape, density, seed), spacing[: len(shape) - 1]
+    expected = nearest_labels(labels, spacing)
+    # ids that leave no room for a distance in 32 bits, and next to none for digits of the voxel sizes in 64
+    for offset in (2**24, 2**31 - 5):
+        found = nearest_labels(labels.long() + offset * (labels > 0), spacing)
+        assert torch.equal(found - offset * (found > 0), expected.long())
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 40), st.integers(1, 9), st.sampled_from([torch.int32, torch.int64]), st.integers(0, 2**32 - 1))
+def test_numpy_and_torch_search_alike(extent, lines, dtype, seed):
+    rng = np.random.default_rng(seed)
+    never = torch.iinfo(dtype).max // 2 + 1
+    keys = rng.integers(0, 2**12, (extent, lines))
+    keys = np.where(rng.random(keys.shape) < 0.7, never, keys).astype(np.dtype(str(dtype)[6:]))
+    steps = np.arange(extent)
+    cost = ((steps[:, None] - steps) ** 2 * 64).astype(keys.dtype)
+    found = _search_lines(np, keys, cost, steps, never, never)
+    assert np.array_equal(found, (keys[:, None] + cost[:, :, None]).min(0).clip(max=never))
+    arrays = (torch.from_numpy(array) for array in (keys, cost, steps))
+    assert np.array_equal(_search_lines(torch, *arrays, never, never).numpy(), found)
 
 
 def test_flips_and_layouts_make_no_difference_and_the_input_stays():

@@ -200,21 +200,21 @@ OURS = {
     ours.LogCoshDiceLoss(): Case(
         None, lambda *arguments: dice(*arguments).cosh().log(), lambda p, region, presence: presence.cosh().log()
     ),
-    ours.GeneralizedDiceRegionLoss("uniform"): DICE,
-    ours.TverskyRegionLoss(0.3, 0.7): Case(None, partial(tversky, alpha=0.3, beta=0.7)),
+    ours.GeneralizedDiceRegionLoss(w_type="uniform"): DICE,
+    ours.TverskyRegionLoss(alpha=0.3, beta=0.7): Case(None, partial(tversky, alpha=0.3, beta=0.7)),
     ours.FocalTverskyLoss(): Case(None, partial(tversky, alpha=0.3, beta=0.7, exponent=0.75)),
     ours.ModifiedFocalTverskyLoss(asymmetric=True): PAIR,
-    ours.SensitivitySpecificityLoss(0.3): voxel_case(squared),
+    ours.SensitivitySpecificityLoss(sensitivity_ratio=0.3): voxel_case(squared),
     ours.BinaryCELoss(): CE,
-    ours.WeightedCELoss(3, 0.5): voxel_case(weighted_ce, pos=3, neg=0.5),
+    ours.WeightedCELoss(pos_weight=3, neg_weight=0.5): voxel_case(weighted_ce, pos=3, neg=0.5),
     ours.BalancedCELoss(): Case(None, balanced_ce),
-    ours.FocalRegionLoss(2, 0.25): voxel_case(focal, gamma=2, alpha=0.25, asymmetric=False),
-    ours.DiceCERegionLoss(0.5, 2): summed((0.5, DICE), (2, CE)),
-    ours.ComboLoss(0.3, 0.6): summed((0.3, voxel_case(weighted_ce, pos=0.6, neg=0.4)), (0.7, DICE)),
+    ours.FocalRegionLoss(gamma=2, alpha=0.25): voxel_case(focal, gamma=2, alpha=0.25, asymmetric=False),
+    ours.DiceCERegionLoss(lambda_dice=0.5, lambda_ce=2): summed((0.5, DICE), (2, CE)),
+    ours.ComboLoss(alpha=0.3, beta=0.6): summed((0.3, voxel_case(weighted_ce, pos=0.6, neg=0.4)), (0.7, DICE)),
     ours.ExponentialLogarithmicLoss(pos_weight=2): summed(
         (0.8, voxel_case(log_dice)), (0.2, voxel_case(weighted_ce, pos=2, neg=1, power=0.3))
     ),
-    ours.UnifiedFocalLoss(0.3): summed((0.3, FOCAL), (0.7, PAIR)),
+    ours.UnifiedFocalLoss(weight=0.3): summed((0.3, FOCAL), (0.7, PAIR)),
 }
 CASES = ADAPTED | {type(loss).__name__: Case(loss, case.score, case.score_false) for loss, case in OURS.items()}
 

@@ -49,7 +49,7 @@ def test_the_gradient_is_the_map_and_zero_without_target():
 
 def test_normalized_is_in_minus_one_to_one_and_minds_no_unit(soft_batch):
     logits, target = soft_batch((2, 1, 9, 8), 1)
-    values = [BoundaryLoss((s, 2 * s), True, sigmoid=True)(logits, target) for s in (0.5, 4.0)]
+    values = [BoundaryLoss(spacing_mm=(s, 2 * s), normalize=True, sigmoid=True)(logits, target) for s in (0.5, 4.0)]
     torch.testing.assert_close(*values)
     assert BoundaryLoss(normalize=True)(torch.ones_like(target), target).abs() <= 1
     assert float(BoundaryLoss(normalize=True)(target, torch.zeros_like(target))) == 0

@@ -107,7 +107,7 @@ def naive(p: np.ndarray, target: np.ndarray, threshold: float, box_loss, weights
 @pytest.mark.parametrize(("loss", "box_loss"), BOTH)
 def test_instances_against_loops(soft_batch, loss, box_loss, shape, threshold):
     logits, target = soft_batch(shape, 0)
-    value = loss(threshold, sigmoid=True, reduction="none")(logits, target)
+    value = loss(threshold=threshold, sigmoid=True, reduction="none")(logits, target)
     for b in range(shape[0]):
         for c in range(shape[1]):
             p = logits[b, c].sigmoid().numpy()
@@ -118,7 +118,7 @@ def test_instances_against_loops(soft_batch, loss, box_loss, shape, threshold):
 def test_gradient_against_finite_differences(soft_batch, loss, box_loss):
     logits, target = soft_batch((1, 1, 8, 9), 3)
     p = logits.sigmoid().requires_grad_()
-    (grad,) = torch.autograd.grad(loss(0.5)(p, target), p)
+    (grad,) = torch.autograd.grad(loss(threshold=0.5)(p, target), p)
     fixed, mask = p.detach()[0, 0].numpy(), target[0, 0].numpy()
     numeric = np.zeros_like(fixed)
     for index in np.ndindex(fixed.shape):

@@ -64,8 +64,10 @@ def test_combo_is_the_papers_but_for_a_constant(soft_batch):
 
 def test_compounds_nest_and_mix_values_of_channels_and_samples(soft_batch):
     logits, target = soft_batch((2, 3, 6, 5), 3)
-    inner = CompoundRegionLoss([JaccardLoss(), BinaryCELoss()], [0.5, 2])
-    loss = CompoundRegionLoss([DiceRegionLoss(), inner, GeneralizedDiceRegionLoss()], [1, 3, 0.25], sigmoid=True)
+    inner = CompoundRegionLoss([JaccardLoss(), BinaryCELoss()], weights=[0.5, 2])
+    loss = CompoundRegionLoss(
+        [DiceRegionLoss(), inner, GeneralizedDiceRegionLoss()], weights=[1, 3, 0.25], sigmoid=True
+    )
     expected = sum(
         weight * part(sigmoid=True)(logits, target)
         for part, weight in (
@@ -90,4 +92,4 @@ def test_compounds_nest_and_mix_values_of_channels_and_samples(soft_batch):
 )
 def test_errors(parts, weights, error, message):
     with pytest.raises(error, match=message):
-        CompoundRegionLoss(parts, weights)
+        CompoundRegionLoss(parts, weights=weights)

@@ -18,7 +18,7 @@ ON, OFF = log(0.8) + log(0.5), log(0.6) + log(0.9)
     ("loss", "expected"),
     [
         (BinaryCELoss(), -(ON + OFF) / 6),
-        (WeightedCELoss(3, 0.5), -(3 * ON + 0.5 * OFF) / 6),
+        (WeightedCELoss(pos_weight=3, neg_weight=0.5), -(3 * ON + 0.5 * OFF) / 6),
         # four voxels of six are off the target
         (BalancedCELoss(), -(4 / 6 * ON + 2 / 6 * OFF) / 6),
     ],

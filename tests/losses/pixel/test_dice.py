@@ -30,7 +30,10 @@ EXACT = {"smooth_nr": 0, "smooth_dr": 0}
         # one class: the weight 1 / 2^2 cancels but for the smoothing
         (GeneralizedDiceRegionLoss(**EXACT), 1 - 2.6 / 3.8),
         (GeneralizedDiceRegionLoss(smooth_nr=0.1, smooth_dr=0.2), 1 - (2.6 / 4 + 0.1) / (3.8 / 4 + 0.2)),
-        (GeneralizedDiceRegionLoss("simple", smooth_nr=0.1, smooth_dr=0.2), 1 - (2.6 / 2 + 0.1) / (3.8 / 2 + 0.2)),
+        (
+            GeneralizedDiceRegionLoss(w_type="simple", smooth_nr=0.1, smooth_dr=0.2),
+            1 - (2.6 / 2 + 0.1) / (3.8 / 2 + 0.2),
+        ),
     ],
     ids=repr,
 )

@@ -16,10 +16,10 @@ def test_values_by_hand():
     # (1 - p)^2 log p on the target, p^2 log(1 - p) off it
     on = 0.04 * log(0.8) + 0.25 * log(0.5)
     off = 0.16 * log(0.6) + 0.01 * log(0.9)
-    assert float(FocalRegionLoss(2)(P, Y)) == pytest.approx(-(on + off) / 6)
-    assert float(FocalRegionLoss(2, alpha=0.25)(P, Y)) == pytest.approx(-(0.25 * on + 0.75 * off) / 6)
+    assert float(FocalRegionLoss(gamma=2)(P, Y)) == pytest.approx(-(on + off) / 6)
+    assert float(FocalRegionLoss(gamma=2, alpha=0.25)(P, Y)) == pytest.approx(-(0.25 * on + 0.75 * off) / 6)
     plain = log(0.8) + log(0.5)
-    value = FocalRegionLoss(2, alpha=0.25, asymmetric=True)(P, Y)
+    value = FocalRegionLoss(gamma=2, alpha=0.25, asymmetric=True)(P, Y)
     assert float(value) == pytest.approx(-(0.25 * plain + 0.75 * off) / 6)
 
 
@@ -27,12 +27,12 @@ def test_values_by_hand():
 @pytest.mark.parametrize("gamma", [0, 0.5, 2, 5])
 def test_equal_to_monai(soft_batch, gamma, alpha):
     logits, target = soft_batch((2, 2, 9, 8), 3, dtype=torch.float32)
-    value = FocalRegionLoss(gamma, alpha, sigmoid=True)(logits, target)
+    value = FocalRegionLoss(gamma=gamma, alpha=alpha, sigmoid=True)(logits, target)
     torch.testing.assert_close(value, FocalLoss(gamma=gamma, alpha=alpha)(logits, target))
 
 
 @pytest.mark.parametrize("asymmetric", [False, True])
 def test_gamma_zero_is_cross_entropy(soft_batch, asymmetric):
     logits, target = soft_batch((2, 2, 9, 8), 3)
-    value = FocalRegionLoss(0, asymmetric=asymmetric, sigmoid=True)(logits, target)
+    value = FocalRegionLoss(gamma=0, asymmetric=asymmetric, sigmoid=True)(logits, target)
     torch.testing.assert_close(value, BinaryCELoss(sigmoid=True)(logits, target))

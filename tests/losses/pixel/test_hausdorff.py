@@ -64,7 +64,9 @@ def test_averaged_against_loops(soft_batch, shape, spacing, alpha, connectivity)
     logits, target = soft_batch(shape, 1)
     dims = len(shape) - 2
     structure = ndimage.generate_binary_structure(dims, connectivity or dims)
-    value = AveragedHausdorffLoss(alpha, connectivity, spacing, sigmoid=True, reduction="none")(logits, target)
+    value = AveragedHausdorffLoss(
+        alpha=alpha, connectivity=connectivity, spacing_mm=spacing, sigmoid=True, reduction="none"
+    )(logits, target)
     for b in range(shape[0]):
         for c in range(shape[1]):
             expected = naive_averaged(logits[b, c].sigmoid().numpy(), target[b, c].numpy(), alpha, spacing, structure)

@@ -75,7 +75,7 @@ def test_classes_absent_from_the_target():
     first = (0.15, 0.5, 0.3)
     second = (0.3, 0.3, 0.1)
     present = LovaszSoftmaxLoss(to_onehot_y=True, reduction="none")(p, labels).flatten()
-    everything = LovaszSoftmaxLoss("all", to_onehot_y=True, reduction="none")(p, labels).flatten()
+    everything = LovaszSoftmaxLoss(classes="all", to_onehot_y=True, reduction="none")(p, labels).flatten()
     torch.testing.assert_close(present, torch.tensor([sum(first[:2]) / 2, second[0]]))
     torch.testing.assert_close(everything, torch.tensor([sum(first) / 3, sum(second) / 3]))
 

@@ -18,15 +18,15 @@ MAKE = {
     "Jaccard": ours.JaccardLoss,
     "log-cosh Dice": ours.LogCoshDiceLoss,
     "generalised Dice": ours.GeneralizedDiceRegionLoss,
-    "Tversky": lambda **kwargs: ours.TverskyRegionLoss(0.3, 0.7, **kwargs),
+    "Tversky": lambda **kwargs: ours.TverskyRegionLoss(alpha=0.3, beta=0.7, **kwargs),
     "focal Tversky": ours.FocalTverskyLoss,
     "modified focal Tversky": ours.ModifiedFocalTverskyLoss,
     "modified focal Tversky, asymmetric": lambda **kwargs: ours.ModifiedFocalTverskyLoss(asymmetric=True, **kwargs),
     "sensitivity-specificity": ours.SensitivitySpecificityLoss,
     "CE": ours.BinaryCELoss,
-    "weighted CE": lambda **kwargs: ours.WeightedCELoss(3, 0.5, **kwargs),
+    "weighted CE": lambda **kwargs: ours.WeightedCELoss(pos_weight=3, neg_weight=0.5, **kwargs),
     "balanced CE": ours.BalancedCELoss,
-    "focal": lambda **kwargs: ours.FocalRegionLoss(0.5, 0.25, **kwargs),
+    "focal": lambda **kwargs: ours.FocalRegionLoss(gamma=0.5, alpha=0.25, **kwargs),
     "focal, asymmetric": lambda **kwargs: ours.FocalRegionLoss(asymmetric=True, **kwargs),
     "Dice CE": ours.DiceCERegionLoss,
     "combo": ours.ComboLoss,
@@ -34,7 +34,7 @@ MAKE = {
     "unified focal": ours.UnifiedFocalLoss,
     "unified focal, symmetric": lambda **kwargs: ours.UnifiedFocalLoss(asymmetric=False, **kwargs),
     "compound": lambda **kwargs: ours.CompoundRegionLoss(
-        [ours.JaccardLoss(), ours.CompoundRegionLoss([ours.FocalRegionLoss()], [2])], [1, 3], **kwargs
+        [ours.JaccardLoss(), ours.CompoundRegionLoss([ours.FocalRegionLoss()], weights=[2])], weights=[1, 3], **kwargs
     ),
 }
 # one value a sample where channel 0 is the background of exclusive classes
@@ -64,6 +64,7 @@ def test_every_exported_region_loss_is_tested():
         if value.__module__.rsplit(".", 1)[1]
         in {
             "compound",
+            "dice",
             "cross_entropy",
             "dice",
             "exponential_logarithmic",
@@ -242,11 +243,11 @@ def test_copies_compute_the_same_and_nothing_is_changed(name):
         (lambda: ours.FocalRegionLoss(gamma=-0.5), ValueError, "`gamma`.*-0.5"),
         (lambda: ours.FocalRegionLoss(alpha=1.5), ValueError, r"`alpha`.*\[0, 1\].*1.5"),
         (lambda: ours.DiceRegionLoss(smooth_nr=-1), ValueError, "`smooth_nr`.*-1"),
-        (lambda: ours.GeneralizedDiceRegionLoss("cube"), ValueError, "`w_type`.*'cube'"),
+        (lambda: ours.GeneralizedDiceRegionLoss(w_type="cube"), ValueError, "`w_type`.*'cube'"),
         (lambda: ours.TverskyRegionLoss(beta=float("nan")), ValueError, "`beta`.*nan"),
         (lambda: ours.FocalTverskyLoss(gamma=0), ValueError, "`gamma`.*0"),
         (lambda: ours.ModifiedFocalTverskyLoss(gamma=1), ValueError, "`gamma`.*1"),
-        (lambda: ours.SensitivitySpecificityLoss(2), ValueError, "`sensitivity_ratio`.*2"),
+        (lambda: ours.SensitivitySpecificityLoss(sensitivity_ratio=2), ValueError, "`sensitivity_ratio`.*2"),
         (lambda: ours.DiceCERegionLoss(lambda_ce=-1), ValueError, "`lambda_ce`.*-1"),
         (lambda: ours.ComboLoss(alpha=1.1), ValueError, "`alpha`.*1.1"),
         (lambda: ours.ExponentialLogarithmicLoss(smooth=0), ValueError, "`smooth`.*0"),

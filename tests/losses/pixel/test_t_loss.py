@@ -88,10 +88,8 @@ def test_serves_as_a_criterion_of_instances(soft_batch):
 
 def test_a_region_without_target_has_a_likelihood_too():
     loss, p = TLoss(), torch.tensor([0.3, 0.6])
-    voxels = ProbabilityVoxels(p)
-    on, off = (
-        {name: mask * voxels.map(name).sum()[None] for name in names} for mask, names in ((0, loss.on), (1, loss.off))
-    )
+    off = {name: ProbabilityVoxels(p).map(name).sum()[None] for name in loss.off}
+    on = {name: torch.zeros(1) for name in loss.on}
     sums = RegionSums(on, off, torch.tensor([0]), torch.tensor([2]))
     value = loss.score_false(sums, torch.tensor([0.5]))
     torch.testing.assert_close(value, loss(p.view(1, 1, 1, 2), torch.zeros(1, 1, 1, 2))[None])

@@ -26,13 +26,16 @@ BACKGROUND = 1 - 3.5 / (3.5 + 0.6 * 0.5 + 0.4 * 0.7)
 @pytest.mark.parametrize(
     ("loss", "expected"),
     [
-        (TverskyRegionLoss(0.3, 0.7, **EXACT), TVERSKY),
-        (TverskyRegionLoss(0.3, 0.7, smooth_nr=1, smooth_dr=2), 1 - (1.3 + 1) / (1.3 + 0.15 + 0.49 + 2)),
+        (TverskyRegionLoss(alpha=0.3, beta=0.7, **EXACT), TVERSKY),
+        (TverskyRegionLoss(alpha=0.3, beta=0.7, smooth_nr=1, smooth_dr=2), 1 - (1.3 + 1) / (1.3 + 0.15 + 0.49 + 2)),
         # the paper's best: gamma 4/3, false negatives weighed 0.7
         (FocalTverskyLoss(**EXACT), TVERSKY**0.75),
         (FocalTverskyLoss(gamma=2, **EXACT), TVERSKY**0.5),
-        (ModifiedFocalTverskyLoss(0.6, 0.25, **EXACT), (FOREGROUND**0.75 + BACKGROUND**0.75) / 2),
-        (ModifiedFocalTverskyLoss(0.6, 0.25, asymmetric=True, **EXACT), (FOREGROUND**0.75 + BACKGROUND) / 2),
+        (ModifiedFocalTverskyLoss(delta=0.6, gamma=0.25, **EXACT), (FOREGROUND**0.75 + BACKGROUND**0.75) / 2),
+        (
+            ModifiedFocalTverskyLoss(delta=0.6, gamma=0.25, asymmetric=True, **EXACT),
+            (FOREGROUND**0.75 + BACKGROUND) / 2,
+        ),
     ],
     ids=repr,
 )
@@ -50,15 +53,16 @@ def test_equal_to_monai(soft_batch, weights):
 def test_special_weights_are_dice_and_jaccard(soft_batch):
     logits, target = soft_batch((2, 2, 9, 8), 3)
     torch.testing.assert_close(
-        TverskyRegionLoss(0.5, 0.5, sigmoid=True, **EXACT)(logits, target),
+        TverskyRegionLoss(alpha=0.5, beta=0.5, sigmoid=True, **EXACT)(logits, target),
         DiceRegionLoss(sigmoid=True, **EXACT)(logits, target),
     )
     torch.testing.assert_close(
-        TverskyRegionLoss(1, 1, sigmoid=True, **EXACT)(logits, target),
+        TverskyRegionLoss(alpha=1, beta=1, sigmoid=True, **EXACT)(logits, target),
         JaccardLoss(sigmoid=True, **EXACT)(logits, target),
     )
     assert torch.equal(
-        FocalTverskyLoss(1, sigmoid=True)(logits, target), TverskyRegionLoss(0.3, 0.7, sigmoid=True)(logits, target)
+        FocalTverskyLoss(gamma=1, sigmoid=True)(logits, target),
+        TverskyRegionLoss(alpha=0.3, beta=0.7, sigmoid=True)(logits, target),
     )
 
 
@@ -81,8 +85,8 @@ def test_asymmetric_spares_the_background_of_several_classes():
     target = torch.randint(0, 3, (1, 1, 5, 4), generator=generator)
     options = {"softmax": True, "to_onehot_y": True}
     # delta weighs false negatives, so 1 - delta weighs false positives: a Tversky loss a class
-    by_class = TverskyRegionLoss(0.4, 0.6, **options, reduction="none")(logits, target).flatten()
-    value = ModifiedFocalTverskyLoss(0.6, 0.5, asymmetric=True, **options)(logits, target)
+    by_class = TverskyRegionLoss(alpha=0.4, beta=0.6, **options, reduction="none")(logits, target).flatten()
+    value = ModifiedFocalTverskyLoss(delta=0.6, gamma=0.5, asymmetric=True, **options)(logits, target)
     torch.testing.assert_close(value, (by_class[0] + by_class[1].sqrt() + by_class[2].sqrt()) / 3)
 
 

@@ -32,10 +32,12 @@ def test_values_by_hand():
     off = sqrt(0.4) * log(0.6) + sqrt(0.1) * log(0.9)
     on = log(0.8) + log(0.5)
     asymmetric = 0.3 * -(0.6 * on + 0.4 * off) / 6 + 0.7 * (sqrt(foreground) + background) / 2
-    assert float(UnifiedFocalLoss(0.3, 0.6, 0.5, **EXACT)(P, Y)) == pytest.approx(asymmetric)
+    assert float(UnifiedFocalLoss(weight=0.3, delta=0.6, gamma=0.5, **EXACT)(P, Y)) == pytest.approx(asymmetric)
     on = sqrt(0.2) * log(0.8) + sqrt(0.5) * log(0.5)
     symmetric = 0.3 * -(0.6 * on + 0.4 * off) / 6 + 0.7 * (sqrt(foreground) + sqrt(background)) / 2
-    assert float(UnifiedFocalLoss(0.3, 0.6, 0.5, asymmetric=False, **EXACT)(P, Y)) == pytest.approx(symmetric)
+    assert float(UnifiedFocalLoss(weight=0.3, delta=0.6, gamma=0.5, asymmetric=False, **EXACT)(P, Y)) == pytest.approx(
+        symmetric
+    )
 
 
 @pytest.mark.parametrize("asymmetric", [False, True])
@@ -61,12 +63,12 @@ def test_without_gamma_it_is_cross_entropy_dice_and_tversky(two_classes, asymmet
 def test_symmetric_it_is_focal_and_focal_tversky(two_classes, gamma):
     logits, target = two_classes
     logits = logits[:, 1:] - logits[:, :1]
-    focal = UnifiedFocalLoss(1, 0.25, gamma, asymmetric=False, sigmoid=True)(logits, target)
-    torch.testing.assert_close(focal, FocalRegionLoss(gamma, 0.25, sigmoid=True)(logits, target))
+    focal = UnifiedFocalLoss(weight=1, delta=0.25, gamma=gamma, asymmetric=False, sigmoid=True)(logits, target)
+    torch.testing.assert_close(focal, FocalRegionLoss(gamma=gamma, alpha=0.25, sigmoid=True)(logits, target))
     # over foreground and background: Abraham & Khan's loss of the class and of its complement
-    tversky = FocalTverskyLoss(1 / (1 - gamma), 0.3, 0.7, sigmoid=True)
+    tversky = FocalTverskyLoss(gamma=1 / (1 - gamma), alpha=0.3, beta=0.7, sigmoid=True)
     both = (tversky(logits, target) + tversky(-logits, 1 - target)) / 2
-    value = UnifiedFocalLoss(0, 0.7, gamma, asymmetric=False, sigmoid=True)(logits, target)
+    value = UnifiedFocalLoss(weight=0, delta=0.7, gamma=gamma, asymmetric=False, sigmoid=True)(logits, target)
     torch.testing.assert_close(value, both)
 
 
@@ -86,7 +88,7 @@ def test_monais_on_probabilities_halves_the_focal_part(two_classes):
     logits, target = two_classes
     options = {"gamma": 0.4, "delta": 0.7}
     for weight, factor in ((0, 1), (1, 2)):
-        value = UnifiedFocalLoss(weight, softmax=True, to_onehot_y=True, **options)(logits, target)
+        value = UnifiedFocalLoss(weight=weight, softmax=True, to_onehot_y=True, **options)(logits, target)
         loss = AsymmetricUnifiedFocalLoss(to_onehot_y=True, weight=weight, **options)
         torch.testing.assert_close(value, factor * loss(logits.softmax(1), target), rtol=1e-5, atol=1e-5)
 
@@ -96,7 +98,9 @@ def test_several_classes_are_summed_over_the_voxels_of_each(asymmetric):
     generator = torch.Generator().manual_seed(6)
     logits = torch.randn(2, 4, 5, 4, dtype=torch.float64, generator=generator)
     target = torch.randint(0, 4, (2, 1, 5, 4), generator=generator)
-    value = UnifiedFocalLoss(1, 0.7, 0.4, asymmetric, softmax=True, to_onehot_y=True, reduction="none")(logits, target)
+    value = UnifiedFocalLoss(
+        weight=1, delta=0.7, gamma=0.4, asymmetric=asymmetric, softmax=True, to_onehot_y=True, reduction="none"
+    )(logits, target)
     p = logits.softmax(1).gather(1, target)
     rare = target > 0
     focal = (1 - p) ** 0.4 * -p.log()

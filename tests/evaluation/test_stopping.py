@@ -1,0 +1,111 @@
+"""The command as a process: workers that die, and signals that stop it."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+# what a case is called says what becomes of the worker that scores it; workers import this file too
+SCRIPT = """
+import os, signal, sys, time
+from monai_instance_loss.evaluation import running
+
+score_case = running.score_case
+
+def score(case, ignore_label):
+    if case.case.startswith("SIG"):
+        signal.raise_signal(getattr(signal, case.case))
+    if case.case == "slow":
+        print("started", flush=True)
+        time.sleep(120)
+    return score_case(case, ignore_label)
+
+running.score_case = score
+
+if __name__ == "__main__":
+    from monai_instance_loss.evaluation.command import main
+    sys.exit(main(sys.argv[1:]))
+"""
+
+
+@contextmanager
+def evaluating(folders: tuple[Path, Path, Path]) -> Iterator[subprocess.Popen]:
+    """The evaluation as a process, in a session of its own, of which nothing is left in the end."""
+    ref, pred, out = folders
+    script = ref.parent / "script.py"
+    script.write_text(SCRIPT)
+    options = {"--ref": ref, "--pred": pred, "--out": out, "--workers": 2}
+    command = [sys.executable, "-W", "ignore", str(script), "evaluate", *(str(w) for o in options.items() for w in o)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
+    try:
+        yield process
+    finally:
+        for pid in session(process.pid):
+            os.kill(pid, signal.SIGKILL)
+        process.wait()
+
+
+def session(leader: int) -> list[int]:
+    """Processes of a session that are alive."""
+    alive = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # behind the name, which is in brackets: state, parent, group, session
+            state, _, _, its_session = stat.read_text().rpartition(")")[2].split()[:4]
+        except OSError:
+            continue
+        if int(its_session) == leader and state != "Z":
+            alive.append(int(stat.parent.name))
+    return alive
+
+
+def copies(folders, save, mask, *names: str) -> None:
+    ref, pred, _ = folders
+    for name in names:
+        save(ref / f"{name}.nii.gz", mask((2, 2, 2)))
+        save(pred / f"{name}.nii.gz", mask((2, 2, 2)))
+
+
+def test_a_worker_that_dies_is_named_and_the_others_are_kept(folders, save, mask):
+    copies(folders, save, mask, "SIGKILL", "SIGSEGV")
+    with evaluating(folders) as process:
+        _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1, errors
+    for name, hint in (("SIGKILL", " Where memory ran out, run again with fewer --workers."), ("SIGSEGV", "")):
+        files = ", ".join(str(folder / f"{name}.nii.gz") for folder in folders[:2])
+        message = f"Expected the process that scores {files} to finish, but got its end by {name}.{hint}\n"
+        assert f"NOT SCORED {name}: {message}" in errors
+    with open(folders[2] / "cases.csv", newline="") as file:
+        assert [row["case"] for row in csv.DictReader(file)] == ["a", "b"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in Linux' /proc")
+@pytest.mark.parametrize(("name", "to_all"), [("SIGTERM", False), ("SIGINT", True)])
+def test_a_signal_ends_every_process_and_leaves_no_half_file(folders, save, mask, name, to_all):
+    copies(folders, save, mask, "slow")
+    with evaluating(folders) as process:
+        assert process.stdout.readline() == "started\n"
+        assert len(session(process.pid)) >= 3  # the command, and two workers
+        # Ctrl-C reaches all processes of a terminal
+        (os.killpg if to_all else os.kill)(process.pid, getattr(signal, name))
+        process.wait(timeout=5)
+        deadline = time.monotonic() + 5
+        while session(process.pid) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert session(process.pid) == []
+        errors = process.stderr.read()
+    # as for any process that a signal ends: shells make 128 + its number of it
+    assert process.returncode == -getattr(signal, name)
+    assert errors == f"error: stopped by {name}; every file in {folders[2]} is whole.\n"
+    assert os.listdir(folders[2]) == []
