@@ -43,6 +43,7 @@ SAME_MEANING = {
     "base": "the base class of what is in the folder",
     "inputs": "how the folder takes what users give it",
     "labelling": "from masks to instance maps, and the transform that does it",
+    "lesions": "lesions: made, and measured",
     "metrics": "the metrics, and their handlers",
     "reading": "how input is read: masks by transforms, logits by losses",
     "reduction": "from many numbers to one",

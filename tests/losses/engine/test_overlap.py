@@ -156,7 +156,7 @@ def test_classes_present(kind):
         (nothing, nothing - 9, [True, True, True]),
     ):
         batch = InputOptions(sigmoid=True).prepare(logits, target, THRESHOLD)
-        assert overlaps(batch)[kind is TableOverlap].classes_present().tolist() == expected
+        assert overlaps(batch)[kind is TableOverlap].classes_present.tolist() == expected
 
 
 @pytest.mark.parametrize("shape", [(2, 2, 12, 13), (2, 1, 7, 8, 9)], ids=str)

@@ -66,7 +66,6 @@ def test_every_exported_region_loss_is_tested():
             "compound",
             "dice",
             "cross_entropy",
-            "dice",
             "exponential_logarithmic",
             "focal",
             "sensitivity_specificity",
