@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from monai_instance_loss.evaluation.header import Header, check_same_grid, read_header
-from monai_instance_loss.evaluation.lesions import lesion_rows
+from monai_instance_loss.evaluation.lesion_rows import lesion_rows
 from monai_instance_loss.evaluation.loading import Volume, read_mask, read_probability
 from monai_instance_loss.evaluation.pairing import CaseFiles, Failure
 from monai_instance_loss.instances import label_instances

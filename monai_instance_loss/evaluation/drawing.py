@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from monai_instance_loss.data._optional import import_extra
+from monai_instance_loss._optional import import_extra
 from monai_instance_loss.evaluation.case import CaseScores
 from monai_instance_loss.evaluation.figures import agreement_figure, froc_figure, sensitivity_figure
 from monai_instance_loss.evaluation.key_images import key_image, worst_cases

@@ -11,10 +11,10 @@ from monai.data import MetaTensor
 
 from monai_instance_loss.evaluation.case import CaseScores
 from monai_instance_loss.evaluation.header import check_same_grid, read_header
+from monai_instance_loss.evaluation.lesion_drawing import draw_lesions
+from monai_instance_loss.evaluation.lesion_slice import most_informative_slice
 from monai_instance_loss.evaluation.loading import Volume, read_mask, read_volume
 from monai_instance_loss.evaluation.pairing import CaseFiles
-from monai_instance_loss.handlers.figure import draw_lesions
-from monai_instance_loss.handlers.lesion_slice import most_informative_slice
 
 __all__ = ["key_image", "worst_cases"]
 

@@ -9,9 +9,9 @@ from matplotlib.patches import Circle, Rectangle
 from monai.data import MetaTensor
 from monai.handlers import from_engine
 
+from monai_instance_loss.evaluation.lesion_drawing import draw_lesions
+from monai_instance_loss.evaluation.lesion_slice import LesionSlice, most_informative_slice
 from monai_instance_loss.handlers import LesionFigureHandler
-from monai_instance_loss.handlers.figure import draw_lesions
-from monai_instance_loss.handlers.lesion_slice import LesionSlice, most_informative_slice
 
 SHAPE = (1, 10, 12, 6)
 RAS = np.array([[2.0, 0, 0, -9], [0, 1, 0, -5], [0, 0, 3, -30], [0, 0, 0, 1]])
