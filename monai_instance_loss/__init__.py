@@ -9,7 +9,7 @@ also usable as ``instance_loss`` of the instance losses, in one pass over all re
 | `ICILoss` | Rachmadi 2023 |  |  | ours |
 | `SoftInstanceF1Loss` | ours |  |  | ours |
 | `BlobLoss` | Kofler 2023 |  |  | ours |
-| `CCLoss`, `BiCCLoss` | Bouteille 2026 | scipy, `spacing_mm` |  | ours |
+| `CCLoss`, `BiCCLoss` | Bouteille 2026 | `spacing_mm` |  | ours |
 | `BinaryCELoss`, `WeightedCELoss`, `BalancedCELoss` | Xie & Tu 2015 (balanced) |  | yes | ours |
 | `FocalRegionLoss` | Lin 2017; asymmetric: Yeung 2022 |  | yes | ours |
 | `DiceRegionLoss`, `JaccardLoss`, `GeneralizedDiceRegionLoss`, `LogCoshDiceLoss` | Milletari 2016, Rahman 2016, Sudre 2017, Jadon 2020 |  | yes | ours |

@@ -152,19 +152,15 @@ def test_losses_activate_and_encode_in_the_engine_alone():
     assert {part_of(module) for module in homes} == {"losses/engine"}
 
 
-def test_losses_compare_with_the_ignore_index_in_the_engine_alone():
+def test_one_module_compares_with_the_ignore_index():
     def compares(node: ast.AST) -> bool:
         sides = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
-        values = [side for side in sides if not (isinstance(side, ast.Constant) and side.value is None)]
-        # with None, or with another loss's, it is a comparison of options
+        values = [side for side in sides if not isinstance(side, ast.Constant)]
+        # with a constant, or with another loss's, it is a comparison of options
         return len(values) > 1 and any(getattr(side, "id", "") == "ignore_index" for side in values)
 
-    homes = {
-        module
-        for module in MODULES
-        if part_of(module).startswith("losses") and any(map(compares, ast.walk(tree(module))))
-    }
-    assert homes == {"monai_instance_loss.losses.engine.target"}
+    homes = {module for module in MODULES if any(map(compares, ast.walk(tree(module))))}
+    assert homes == {"monai_instance_loss._ignored"}
 
 
 def test_components_are_labelled_in_the_backends_alone():

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from monai_instance_loss._ignored import holds
 from monai_instance_loss.instances import Instances, label_instances, touching_pairs
 from monai_instance_loss.metrics.inputs import prepare_masks
 
@@ -101,7 +102,7 @@ def most_informative_slice(
     true_ids, pred_ids, _ = touching_pairs(true.labels, pred.labels)
     maps = dict(zip(("detected", "missed"), map(ras, _split(true, true_ids)), strict=True))
     maps |= dict(zip(("matched", "false"), map(ras, _split(pred, pred_ids)), strict=True))
-    ignored = ras(y == ignore_index) if ignore_index is not None else np.zeros_like(maps["false"], dtype=bool)
+    ignored = ras(holds(y, ignore_index)) if ignore_index is not None else np.zeros_like(maps["false"], dtype=bool)
 
     axial = range(ignored.shape[2])
     errors = [len(_ids(maps["missed"][..., k])) + len(_ids(maps["false"][..., k])) for k in axial]

@@ -25,9 +25,10 @@ class CCLoss(RegionPerInstanceLoss):
     """CC loss (CC-DiceCE), 0 or more: a pixel loss, and a criterion on the cell of voxels nearest to each lesion.
 
     Source: Bouteille et al., *Learning to look closer*, ISBI 2026, arXiv 2511.17146; several classes one-vs-rest as in
-    Kundu et al., CVPRW 2026, arXiv 2604.24276. Cells need scipy (an exact distance transform, which is most of the
-    cost). As in the authors' code, Dice is not smoothed in a cell: they found that smoothing stops the training on
-    small lesions. A sample without lesions counts as one cell, with the criterion on all of it.
+    Kundu et al., CVPRW 2026, arXiv 2604.24276. A voxel that is equally near to two lesions belongs to the first one in
+    raster order, so that a flip of the image moves such voxels. As in the authors' code, Dice is not smoothed in a
+    cell: they found that smoothing stops the training on small lesions. A sample without lesions counts as one cell,
+    with the criterion on all of it.
 
     Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, half precision is computed in float32; target the
     same shape, binary, or (B, 1, *spatial) labels with ``to_onehot_y``. The result is a scalar; ``terms`` gives (pixel,
@@ -61,7 +62,6 @@ class CCLoss(RegionPerInstanceLoss):
         ValueError: an unknown option or weight, a negative weight, a ``spacing_mm`` that is not positive; on call:
             shapes or class counts that do not fit, a target that is not binary (or class labels, or whole numbers),
             probabilities outside [0, 1].
-        ImportError: scipy is not installed, and the batch is not on a CUDA device.
 
     Example:
         >>> target = torch.zeros(1, 1, 8, 8)
@@ -165,7 +165,6 @@ class BiCCLoss(CCLoss):
         ValueError: an unknown option or weight, a negative weight, an ``alpha`` outside [0, 1], a
             ``threshold`` outside (0, 1), a ``spacing_mm`` that is not positive; on call: shapes or class counts that do
             not fit, a target that is not binary (or class labels, or whole numbers), probabilities outside [0, 1].
-        ImportError: scipy is not installed, and the batch is not on a CUDA device.
 
     Example:
         >>> target = torch.zeros(1, 1, 8, 8)

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from monai.metrics.utils import ignore_background
 
+from monai_instance_loss._ignored import holds, ignored_voxels
+
 __all__ = ["prepare_instance_maps", "prepare_masks"]
 
 
@@ -38,18 +40,14 @@ def prepare_masks(
         [[[[[1, 1, 0]]]], [[[[1, 0, 0]]]]]
     """
     y_pred, y = _plain_pair(y_pred, y)
-    if y.shape[1] > 1 and ignore_index in (0, 1):
-        raise ValueError(
-            f"Expected `ignore_index` to be neither 0 nor 1 for {y.shape[1]} channels, but got {ignore_index}."
-        )
-    ignored = None if ignore_index is None else _equals(y, ignore_index)
+    out = ignored_voxels(y, ignore_index)
+    ignored = None if ignore_index is None else holds(y, ignore_index)
     _check_binary("y_pred", y_pred, "values in {0, 1}")
     allowed = "values in {0, 1}" if ignored is None else f"values in {{0, 1}} or the ignore_index {ignore_index}"
     _check_binary("y", y if ignored is None else y.masked_fill(ignored, 0), allowed)
     y_pred, y = (mask if mask.dtype == torch.bool else mask != 0 for mask in (y_pred, y))
-    if ignored is not None:
-        valid = ~ignored.any(1, keepdim=True)
-        y_pred, y = y_pred & valid, y & valid
+    if out is not None:
+        y_pred, y = y_pred & ~out, y & ~out
     return (y_pred, y) if include_background else ignore_background(y_pred, y)
 
 
@@ -91,7 +89,7 @@ def prepare_instance_maps(
             if bool(odd.any()):
                 raise ValueError(f"Expected `{name}` to hold whole numbers, but got {value[odd][0].item()}.")
     if ignore_index is not None:
-        ignored = _equals(y, ignore_index).any(1, keepdim=True)
+        ignored = holds(y, ignore_index).any(1, keepdim=True)
         y_pred, y = y_pred.masked_fill(ignored, 0), y.masked_fill(ignored, 0)
     return (y_pred, y) if include_background else ignore_background(y_pred, y)
 
@@ -113,12 +111,6 @@ def _plain(name: str, value: Any) -> torch.Tensor:
             f"Expected `{name}` to be (B, C, H, W) or (B, C, H, W, D), but got shape {tuple(value.shape)}."
         )
     return value.detach().as_subclass(torch.Tensor)
-
-
-def _equals(y: torch.Tensor, value: int) -> torch.Tensor:
-    # compared within a narrow dtype, a value out of its range would wrap around onto another one
-    narrow = y.dtype in (torch.uint8, torch.int8)
-    return (y.short() if narrow else y) == value
 
 
 def _check_binary(name: str, value: torch.Tensor, allowed: str) -> None:

@@ -9,6 +9,7 @@ from monai.config import NdarrayOrTensor
 from monai.data import MetaTensor
 from monai.utils import ImageMetaKey
 
+from monai_instance_loss._ignored import holds
 from monai_instance_loss.instances import Instances, instances_from_map, label_instances
 from monai_instance_loss.transforms.inputs import check_mask, plain_tensor
 
@@ -61,8 +62,7 @@ def read_mask(
         raise ValueError(
             f"Expected `ignore_label` to be neither 0 nor 1 for {len(plain)} channels, but got {ignore_label}."
         )
-    # compared within a narrow dtype, a label out of its range would wrap around onto another one
-    ignored = (plain.short() if plain.dtype in (torch.uint8, torch.int8) else plain) == ignore_label
+    ignored = holds(plain, ignore_label)
     _check_labels(plain.masked_fill(ignored, 0), plain, f"0, 1 and the ignore_label {ignore_label}", named(name, mask))
     ignored = ignored.any(0, keepdim=True)
     return (plain != 0) & ~ignored, ignored

@@ -127,7 +127,7 @@ LOSSES = [
     Row(("ICILoss",), "Rachmadi 2023", "", "ours", False),
     Row(("SoftInstanceF1Loss",), "ours", "", "ours", False),
     Row(("BlobLoss",), "Kofler 2023", "", "ours", False),
-    Row(("CCLoss", "BiCCLoss"), "Bouteille 2026", "scipy, `spacing_mm`", "ours", False),
+    Row(("CCLoss", "BiCCLoss"), "Bouteille 2026", "`spacing_mm`", "ours", False),
     Row(("BinaryCELoss", "WeightedCELoss", "BalancedCELoss"), "Xie & Tu 2015 (balanced)", "", "ours", True),
     Row(("FocalRegionLoss",), "Lin 2017; asymmetric: Yeung 2022", "", "ours", True),
     Row(

@@ -1,4 +1,4 @@
-"""One clean break in a graph that ``torch.compile`` makes, where what follows depends on the data at every step."""
+"""Where a loss leaves torch's compilers and function transforms, which cannot follow what depends on the data."""
 
 from __future__ import annotations
 
@@ -7,23 +7,65 @@ import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-__all__ = ["eager"]
+import torch
+
+__all__ = ["eager", "refuse_second_derivative"]
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
+_REASON = "how many instances there are depends on the data"
+
 
 def eager(method: _Method) -> _Method:
-    """``torch.compiler.disable``, without the second that importing torch's compiler takes when nobody compiles."""
+    """``torch.compiler.disable``, without the second that importing torch's compiler takes when nobody compiles.
+
+    ``torch.compile`` of a training step has one clean break here. What would need the whole loss in one graph is
+    refused.
+
+    Raises:
+        RuntimeError: on call, inside of ``torch.jit.trace``, ``torch.export`` or a transform of ``torch.func``.
+    """
 
     @functools.cache
     def disabled() -> Callable[..., Any]:
-        compiled: Callable[..., Any] = sys.modules["torch._dynamo"].disable(method)
+        compiled: Callable[..., Any] = sys.modules["torch._dynamo"].disable(method, reason=_REASON)
         return compiled
 
     @functools.wraps(method)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return (disabled() if "torch._dynamo" in sys.modules else method)(*args, **kwargs)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        _refuse_transforms(type(self).__name__, (*args, *kwargs.values()))
+        return (disabled() if "torch._dynamo" in sys.modules else method)(self, *args, **kwargs)
 
     # what torch.compile looks for before it traces a function
     call._torchdynamo_disable = True  # type: ignore[attr-defined]
+    call._torchdynamo_disable_msg = _REASON  # type: ignore[attr-defined]
     return call  # type: ignore[return-value]
+
+
+def refuse_second_derivative(name: str) -> None:
+    """To be called in a backward pass that has no derivative of its own.
+
+    Raises:
+        RuntimeError: gradients are to be differentiated again.
+    """
+    # torch turns it off in a backward pass, unless a graph of that pass is asked for
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            f"Expected `create_graph` to be False, but got True: {name} is differentiable once; its gradient has no "
+            "derivative."
+        )
+
+
+def _refuse_transforms(name: str, values: tuple[Any, ...]) -> None:
+    if torch.jit.is_tracing():
+        obstacle = "torch.jit.trace"
+    elif torch.compiler.is_exporting():
+        obstacle = "torch.export"
+    elif any(isinstance(v, torch.Tensor) and torch._C._functorch.is_functorch_wrapped_tensor(v) for v in values):
+        obstacle = "a transform of torch.func"
+    else:
+        return
+    raise RuntimeError(
+        f"Expected {name} to be called on plain tensors, but got a call inside of {obstacle}: {_REASON}. Trace or "
+        "export the network without its loss."
+    )

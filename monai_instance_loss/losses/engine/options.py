@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 import torch
 
+from monai_instance_loss._ignored import ignored_voxels
 from monai_instance_loss.losses.engine.batch import Batch
 from monai_instance_loss.losses.engine.target import (
     TargetMask,
     binary_mask,
     class_mask,
-    ignored_voxels,
     instance_mask,
     value_range,
 )

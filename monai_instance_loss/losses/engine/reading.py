@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch.autograd.function import once_differentiable
+
+from monai_instance_loss.losses.engine.eager import refuse_second_derivative
 
 __all__ = ["Reading", "read", "softplus"]
 
@@ -73,8 +74,8 @@ class _Read(torch.autograd.Function):
         return logit.view(-1).index_select(0, position), *(total.to(logit.dtype) for total in totals)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+        refuse_second_derivative("a loss on logits of a sigmoid")
         logit, position, left_out = ctx.saved_tensors
         if ctx.sums:
             grad = _gradient(logit, left_out, dict(zip(ctx.sums, grads[1:], strict=True)))

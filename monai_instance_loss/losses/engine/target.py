@@ -10,10 +10,12 @@ from monai.networks import one_hot
 
 from monai_instance_loss.instances.voxels import positions
 
-__all__ = ["TargetMask", "binary_mask", "class_mask", "ignored_voxels", "instance_mask", "value_range"]
+__all__ = ["TargetMask", "binary_mask", "class_mask", "instance_mask", "value_range"]
 
 # types of device that check a target while the host goes on
 _DEVICES = ("cuda",)
+# foreground of fewer voxels than one in so many is looked at alone
+_SPARSE = 16
 
 
 class TargetMask(NamedTuple):
@@ -28,27 +30,6 @@ class TargetMask(NamedTuple):
     mask: torch.Tensor
     position: torch.Tensor | None = None
     ids: torch.Tensor | None = None
-
-
-def ignored_voxels(target: torch.Tensor, ignore_index: int | None) -> torch.Tensor | None:
-    """Bool (B, 1, *spatial), True where any channel of the target holds ``ignore_index``; None without one.
-
-    Source: ours. One rule for losses, metrics and transforms: a voxel is ignored that holds the value, in whichever
-    channel.
-
-    Raises:
-        ValueError: ``ignore_index`` is 0 or 1 for a target of more than one channel, which every voxel may hold.
-    """
-    if ignore_index is None:
-        return None
-    if target.shape[1] > 1 and ignore_index in (0, 1):
-        raise ValueError(
-            f"Expected `ignore_index` to be other than 0 and 1 for a target of {target.shape[1]} channels, but got "
-            f"{ignore_index}."
-        )
-    # compared within a narrow dtype, a value out of its range would wrap around onto another one
-    narrow = target.dtype in (torch.uint8, torch.int8)
-    return ((target.short() if narrow else target) == ignore_index).any(1, keepdim=True)
 
 
 def class_mask(target: torch.Tensor, channels: int) -> TargetMask:
@@ -80,9 +61,14 @@ def binary_mask(target: torch.Tensor) -> TargetMask:
     if mask.device.type in _DEVICES:
         torch._assert_async((target == mask).all(), "Expected `target` to be binary, values in {0, 1}.")
         return TargetMask(mask)
-    position = positions(mask)
-    # what is no foreground is 0, so only foreground, which is sparse, can break the rule
-    if not bool((target.reshape(-1).index_select(0, position) == 1).all()):
+    position = None
+    if int(torch.count_nonzero(mask)) * _SPARSE > mask.numel():
+        is_binary = bool((target == mask).all())
+    else:
+        # what is no foreground is 0: only foreground, where it is sparse, has to be looked at
+        position = positions(mask)
+        is_binary = bool((target.reshape(-1).index_select(0, position) == 1).all())
+    if not is_binary:
         raise ValueError(f"Expected `target` to be binary, values in {{0, 1}}, but got {value_range(target)}.")
     return TargetMask(mask, position)
 

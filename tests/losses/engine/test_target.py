@@ -10,7 +10,6 @@ from monai_instance_loss.losses.engine.options import InputOptions
 from monai_instance_loss.losses.engine.target import (
     binary_mask,
     class_mask,
-    ignored_voxels,
     instance_mask,
     value_range,
 )
@@ -92,36 +91,6 @@ def test_an_instance_map_keeps_its_ids(dtype):
 def test_what_is_no_instance_map_is_refused(value, message):
     with pytest.raises(ValueError, match=message):
         instance_mask(torch.tensor([[[[0.0, 3.0, value]]]]), -2)
-
-
-def test_nothing_is_ignored_without_a_value():
-    assert ignored_voxels(torch.zeros(1, 1, 2, 2), None) is None
-
-
-@pytest.mark.parametrize("value", [0, 1, 2, -1])
-def test_voxels_of_one_channel_are_ignored_by_their_value(value):
-    target = torch.tensor([[[[0, 1, 2, -1]]]])
-    assert ignored_voxels(target, value).tolist() == (target == value).tolist()
-
-
-def test_voxels_are_ignored_where_any_channel_holds_the_value():
-    # MONAI's rule, no channel set, is that of no value: the last voxel is kept
-    target = torch.tensor([[[[1, 2, 2, 0]], [[0, 0, 2, 0]]]])
-    assert ignored_voxels(target, 2).tolist() == [[[[False, True, True, False]]]]
-
-
-@pytest.mark.parametrize("value", [0, 1])
-def test_values_that_every_channel_holds_ignore_nothing(value):
-    message = f"`ignore_index` to be other than 0 and 1 for a target of 2 channels, but got {value}"
-    with pytest.raises(ValueError, match=message):
-        ignored_voxels(torch.zeros(1, 2, 3, 3), value)
-
-
-@pytest.mark.parametrize(("dtype", "value"), [(torch.uint8, -1), (torch.uint8, 257), (torch.int8, 255)])
-def test_a_value_out_of_the_range_of_the_dtype_is_nowhere(dtype, value):
-    # -1 wraps around onto 255 in uint8, and 255 onto -1 in int8
-    target = torch.tensor([[[[0, 1, -1]]]]).to(dtype)
-    assert not ignored_voxels(target, value).any()
 
 
 def test_value_range_tells_type_and_extremes():

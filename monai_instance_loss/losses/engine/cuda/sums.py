@@ -6,9 +6,9 @@ import os
 from typing import Any, Literal, get_args
 
 import torch
-from torch.autograd.function import once_differentiable
 
 from monai_instance_loss.instances import backends
+from monai_instance_loss.losses.engine.eager import refuse_second_derivative
 from monai_instance_loss.losses.engine.reading import softplus
 
 __all__ = ["MapName", "region_map", "region_sums"]
@@ -145,8 +145,8 @@ class _RegionSums(torch.autograd.Function):
         return sums, counts
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None, None, None]:
+        refuse_second_derivative("a loss on logits of a sigmoid")
         logit, region = ctx.saved_tensors
         if _in_triton(logit):
             from monai_instance_loss.losses.engine.cuda.kernels import gradient_triton

@@ -121,9 +121,8 @@ def test_gradcheck():
 def test_differentiable_once():
     logit, region, count = scene()
     total = region_sums(logit.requires_grad_(), region, count, ("p",))["p"].square().sum()
-    (grad,) = torch.autograd.grad(total, logit, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        grad.sum().backward()
+    with pytest.raises(RuntimeError, match="differentiable once"):
+        torch.autograd.grad(total, logit, create_graph=True)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
