@@ -19,12 +19,15 @@ DTYPES = [torch.bool, torch.uint8, torch.int16, torch.int64, torch.float16, torc
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_binary_channels_are_the_mask(dtype):
-    target = torch.tensor([[[[1, 0, 0]], [[0, 1, 1]]]]).to(dtype)
-    found = binary_mask(target)
-    assert torch.equal(found.mask, target.bool())
-    # a mask is not looked at
-    assert found.position is None if dtype == torch.bool else found.position.tolist() == [0, 4, 5]
-    assert found.ids is None
+    target = torch.zeros(1, 2, 1, 100)
+    target[0, 0, 0, 0] = target[0, 1, 0, 1:3] = 1
+    for mask in (target.bool(), ~target.bool()):
+        found = binary_mask(mask.to(dtype))
+        assert torch.equal(found.mask, mask)
+        assert found.ids is None
+        # a bool mask is not looked at, and a dense one as a whole
+        sparse = dtype != torch.bool and mask.sum() == 3
+        assert (None if found.position is None else found.position.tolist()) == ([0, 101, 102] if sparse else None)
 
 
 @pytest.mark.parametrize("value", [2, -1, 0.5, torch.nan, torch.inf])
