@@ -85,7 +85,7 @@ class InputOptions:
         if ignored is not None:
             plain = plain.masked_fill(ignored, 0)
         first = 0 if self.include_background or channels == 1 else 1
-        voxels = self._voxels(input.as_subclass(torch.Tensor), first)
+        voxels = self._voxels(input.as_subclass(torch.Tensor), first, ignored)
         found = self._mask(plain, channels, onehot)
         if onehot and ignored is not None:
             # an ignored voxel belongs to no class, the background's included
@@ -93,7 +93,8 @@ class InputOptions:
         if first:
             ids = None if found.ids is None else plain[:, 1:]
             found = instance_mask(ids, None) if ids is not None else TargetMask(found.mask[:, 1:])
-        mask = found.mask
+        # one order in memory for all, or sums over voxels would have other last bits for another layout
+        mask = found.mask.contiguous()
         return Batch(
             mask.shape,
             voxels,
@@ -146,7 +147,11 @@ class InputOptions:
             return class_mask(target, channels)
         return instance_mask(target, self.ignore_index) if self.target_is_instances else binary_mask(target)
 
-    def _voxels(self, input: torch.Tensor, first: int) -> Voxels:
+    def _voxels(self, input: torch.Tensor, first: int, ignored: torch.Tensor | None) -> Voxels:
+        if ignored is not None and (self.softmax or self.other_act is not None):
+            # a NaN there would reach the gradient through the activation, whatever is masked behind it
+            input = input.masked_fill(ignored, 0)
+        input = input.contiguous()
         values = input if self.other_act is None else self.other_act(input)
         values = values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
         if self.softmax and input.shape[1] > 2:

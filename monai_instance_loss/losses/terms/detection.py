@@ -72,9 +72,9 @@ def fdr_scores(overlap: Overlap) -> torch.Tensor:
     every = torch.arange(overlap.blocks, device=overlap.true.block.device)
     sums = overlap.block_sums(("p",), ("p",), every)
     tp, fp = sums.on["p"], sums.off["p"]
-    total = tp + fp
-    rate = fp / torch.where(total == 0, 1, total)
     predicted = overlap.pred.count_by_block(overlap.blocks) > 0
+    # without prediction the total may be so small that its inverse is infinite
+    rate = fp / torch.where(predicted, tp + fp, 1)
     return torch.where(predicted, rate, 0 * rate)
 
 
