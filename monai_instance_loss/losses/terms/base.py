@@ -117,7 +117,7 @@ class TermsLoss(_Loss, ABC):
         return None
 
     def _values(self, input: torch.Tensor, target: torch.Tensor, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
-        if all(isinstance(each, torch.Tensor) for each in (input, target)) and input.ndim == target.ndim + 1:
+        if all(isinstance(each, torch.Tensor) for each in (input, target)) and input.ndim == target.ndim + 1 > 4:
             # what DynUNet stacks in training, full resolution at every level
             levels = [self._level_values(level, target, wanted) for level in input.unbind(1)]
             weights = DeepSupervisionLoss(self).get_weights(len(levels))
