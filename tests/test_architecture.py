@@ -31,12 +31,13 @@ MAY_IMPORT = {
     "__init__": {"_", "instances"},
     "__main__": {"evaluation"},
 }
+
 # names that several modules have, for what they have in common
 SAME_MEANING = {
-    "_checks": "checks of arguments",
     "base": "the base class of what is in the folder",
     "inputs": "how the folder takes what users give it",
     "labelling": "from masks to instance maps, and the transform that does it",
+    "lesions": "lesions: made, and measured",
     "metrics": "the metrics, and their handlers",
     "reading": "how input is read: masks by transforms, logits by losses",
     "reduction": "from many numbers to one",
@@ -72,7 +73,10 @@ def imported(module: str, nodes: list[ast.AST]) -> Iterator[str]:
             # a submodule, or a name in a module
             names = [f"{base}.{alias.name}" for alias in node.names]
             names = [name if name in MODULES else base for name in names]
-        yield from (name for name in names if name in MODULES)
+        for name in names:
+            if name.partition(".")[0] == PACKAGE.name:
+                assert name in MODULES, f"{module} imports {name}, which is no module"
+                yield name
 
 
 def part_of(module: str) -> str:

@@ -85,8 +85,8 @@ class InstanceLoss(OverlapLoss):
     shape of the batch alone: it can sit in a CUDA graph.
 
     Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, half precision is computed in float32; target as in
-    ``monai.losses.DiceLoss``. Input of one dimension more than the target is (B, levels, C, *spatial), as ``DynUNet``
-    stacks it: its levels are weighted as ``DeepSupervisionLoss`` does. The result is a scalar.
+    ``monai.losses.DiceLoss``. Input (B, levels, C, H, W, D) is what ``DynUNet`` stacks in training: its levels are
+    weighted as ``DeepSupervisionLoss`` does, which takes lists and 2D as well. The result is a scalar.
 
     Differentiable in ``input``; components, regions, boxes and presence weights are held fixed. Where presence comes in
     (``instance_pred`` on false components, ``center``, ``false``, ``missed``) the gradient is therefore a chosen

@@ -25,6 +25,7 @@ def run(script: str, *arguments: object) -> str:
     return done.stdout
 
 
+# a run takes most of a minute, and so do the tests that ask for one
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     out = tmp_path_factory.mktemp("speed") / "speed.json"
@@ -36,6 +37,7 @@ def result(written):
     return json.loads(written[1].read_text())
 
 
+@pytest.mark.slow
 def test_every_section_is_there_and_nothing_failed(result):
     assert {"what", "command", "machine", "seed", "repeats"} <= {*result}
     assert {"labelling", "losses", "memory", "step", "goals"} <= {*result}
@@ -48,6 +50,7 @@ def test_every_section_is_there_and_nothing_failed(result):
     assert len(result["losses"]) == 2 * 7 + 2
 
 
+@pytest.mark.slow
 def test_a_row_has_its_spread(result):
     row = result["losses"][0]["losses"]["InstanceLoss"]
     for key in ("forward_ms", "total_ms", "over_dicece", "over_instance_loss"):
@@ -56,6 +59,7 @@ def test_a_row_has_its_spread(result):
     assert row["over_instance_loss"]["median"] == 1
 
 
+@pytest.mark.slow
 def test_what_takes_minutes_is_run_once(result):
     slow = [
         case["losses"][loss_speed.LOOPED]["repeats"] for case in result["losses"] if loss_speed.LOOPED in case["losses"]
@@ -63,6 +67,7 @@ def test_what_takes_minutes_is_run_once(result):
     assert slow == [1, 1]
 
 
+@pytest.mark.slow
 def test_tables_show_what_was_measured(written, result):
     for table in tables.SPEED_TABLES:
         text = table(result)
@@ -75,6 +80,7 @@ def test_tables_show_what_was_measured(written, result):
     assert all(table({}) for table in tables.SPEED_TABLES)
 
 
+@pytest.mark.slow
 def test_figure_is_written(written, tmp_path):
     run("plots.py", written[1], "--out", tmp_path / "speed.png")
     assert (tmp_path / "speed.png").read_bytes().startswith(b"\x89PNG")

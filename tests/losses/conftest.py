@@ -17,16 +17,27 @@ from scipy import ndimage
 HERE = Path(__file__).parent
 
 
-@pytest.fixture(scope="session")
-def naive() -> ModuleType:
-    """``naive.py`` beside this file; test folders are no packages, so it is loaded by its path."""
-    spec = importlib.util.spec_from_file_location("monai_instance_loss_tests_naive", HERE / "naive.py")
+def beside(name: str) -> ModuleType:
+    """A module beside this file; test folders are no packages, so it is loaded by its path."""
+    spec = importlib.util.spec_from_file_location(f"monai_instance_loss_tests_{name}", HERE / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def naive() -> ModuleType:
+    """The instance terms as plain loops."""
+    return beside("naive")
+
+
+@pytest.fixture(scope="session")
+def contract() -> ModuleType:
+    """What every loss keeps."""
+    return beside("contract")
 
 
 @pytest.fixture(scope="session")

@@ -91,10 +91,18 @@ def test_levels_that_dynunet_stacks_are_levels_of_a_list(spatial):
     )
     torch.testing.assert_close(loss(logits, target), expected)
     torch.testing.assert_close(loss(list(logits.unbind(1)), target), expected)
-    torch.testing.assert_close(inner(logits, target), expected)
     torch.testing.assert_close(sum(loss.last_terms.values()), expected)
-    for weighted, alone in zip(loss.terms(logits, target), inner.terms(logits, target), strict=True):
-        torch.testing.assert_close(weighted, alone)
+    every = loss.terms(logits, target)
+    torch.testing.assert_close(every.pixel + every.instance + every.instance_pred, expected)
+    if len(spatial) == 3:
+        torch.testing.assert_close(inner(logits, target), expected)
+        for weighted, alone in zip(every, inner.terms(logits, target), strict=True):
+            torch.testing.assert_close(weighted, alone)
+
+
+def test_a_volume_whose_target_lacks_its_channel_is_no_stack_of_levels():
+    with pytest.raises(ValueError, match=r"Expected `target` to have shape \(1, 1, 4, 5, 6\)"):
+        InstanceLoss(sigmoid=True)(torch.zeros(1, 1, 4, 5, 6), torch.zeros(1, 4, 5, 6))
 
 
 def test_a_network_that_is_not_training_gives_one_level():

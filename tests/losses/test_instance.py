@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 import warnings
 
@@ -11,8 +12,15 @@ import torch
 from monai.data import MetaTensor
 from monai.losses import DiceCELoss, DiceLoss, TverskyLoss
 
+from monai_instance_loss import losses
 from monai_instance_loss.instances import label_instances
-from monai_instance_loss.losses import InstanceLoss, InstanceLossTerms
+from monai_instance_loss.losses import (
+    InstanceLoss,
+    InstanceLossTerms,
+    InstanceLossWeights,
+    PixelInstanceTerms,
+    PixelInstanceWeights,
+)
 
 TERMS = ("instance", "instance_pred", "center", "false", "missed", "proximity")
 OPTIONS = {
@@ -323,3 +331,19 @@ def test_targets_of_any_dtype(soft_batch, dtype):
     # the pixel loss is MONAI's, and computes in the target's precision
     for value, expected in zip(terms[1:], InstanceLoss(sigmoid=True).terms(logits, target)[1:], strict=True):
         assert torch.equal(value, expected)
+
+
+@pytest.mark.parametrize(
+    ("weights", "terms"), [(InstanceLossWeights, InstanceLossTerms), (PixelInstanceWeights, PixelInstanceTerms)]
+)
+def test_a_type_checker_knows_the_weight_of_every_term(weights, terms):
+    assert tuple(weights.__annotations__) == terms._fields
+
+
+@pytest.mark.parametrize("name", ["InstanceLoss", "InstanceCenterLoss", "ICILoss", "BlobLoss", "CCLoss", "BiCCLoss"])
+def test_signatures_are_written_out_and_a_typo_names_the_loss_that_was_called(name):
+    kind = getattr(losses, name)
+    kinds = {parameter.kind for parameter in inspect.signature(kind).parameters.values()}
+    assert kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+    with pytest.raises(TypeError, match="unexpected keyword argument 'thresold'"):
+        kind(thresold=0.5)

@@ -72,7 +72,9 @@ class Batch:
     @cached_property
     def target_position(self) -> torch.Tensor:
         """int64 (T,): flat positions of the target's voxels, ascending."""
-        return positions(self.target) if self._target_position is None else self._target_position
+        if self._target_position is None:
+            self._target_position = positions(self.target)
+        return self._target_position
 
     @cached_property
     def target_voxels(self) -> torch.Tensor:
@@ -132,7 +134,7 @@ class Batch:
         if self._target_ids is not None:
             return instances_at(self.target_position, self._target_ids, self.shape)
         connectivity = resolve_connectivity(connectivity, len(self.shape) - 2)
-        return label_mask(self.target.view(self.shape), connectivity, self.target_position)
+        return label_mask(self.target.view(self.shape), connectivity, self._target_position)
 
     def label_predicted(self, connectivity: int | None) -> Instances:
         """The instances of the predicted foreground."""

@@ -278,11 +278,7 @@ class VoxelOverlap(Overlap):
 
 
 def with_voxels(overlap: Overlap) -> VoxelOverlap:
-    """The overlap, if it keeps its voxels.
-
-    Raises:
-        TypeError: it has sums only.
-    """
+    """The overlap, if it keeps its voxels; a TypeError if it has sums only."""
     if not isinstance(overlap, VoxelOverlap):
         raise TypeError(
             "Expected `overlap` to be a VoxelOverlap, for a term that looks at single voxels, but got "

@@ -141,7 +141,9 @@ def _focal(loss: FocalLoss) -> RegionLoss:
     _check_reduced(loss)
     if loss.class_weight is not None and loss.class_weight.ndim:
         raise _UnfitError(f"{loss.class_weight.numel()} class weights")
-    alpha = None if loss.alpha is None else _number(loss, "alpha", 0.5)
+    if isinstance(loss.alpha, torch.Tensor) and loss.alpha.ndim:
+        raise _UnfitError(f"{loss.alpha.numel()} values of alpha")
+    alpha = None if loss.alpha is None else float(loss.alpha)
     focal, weight = FocalRegionLoss(gamma=float(loss.gamma), alpha=alpha), _number(loss, "class_weight", 1.0)
     return focal if weight == 1 else CompoundRegionLoss([focal], weights=[weight])
 

@@ -49,8 +49,8 @@ class ExponentialLogarithmicLoss(CompoundRegionLoss):
         TypeError: an option of the wrong type, an unknown keyword; on call, an input that is no float tensor, a target
             that is no tensor.
         ValueError: a number out of range, two activations, an unknown ``reduction``; on call, shapes that do not fit,
-            not one class weight a scored channel, a target that is not binary (or labels), probabilities outside [0,
-            1].
+            not one class weight a scored channel, a target that is not binary (or labels), probabilities outside
+            [0, 1].
 
     Example:
         >>> y = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]])

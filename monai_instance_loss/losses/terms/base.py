@@ -117,8 +117,8 @@ class TermsLoss(_Loss, ABC):
         return None
 
     def _values(self, input: torch.Tensor, target: torch.Tensor, wanted: frozenset[str]) -> dict[str, torch.Tensor]:
-        if all(isinstance(each, torch.Tensor) for each in (input, target)) and input.ndim == target.ndim + 1 > 4:
-            # what DynUNet stacks in training, full resolution at every level
+        if [getattr(each, "ndim", None) for each in (input, target)] == [6, 5]:
+            # what DynUNet stacks in training; in 2D it could be a volume whose target lacks its channel
             levels = [self._level_values(level, target, wanted) for level in input.unbind(1)]
             weights = DeepSupervisionLoss(self).get_weights(len(levels))
             values = {

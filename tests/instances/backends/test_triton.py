@@ -55,6 +55,7 @@ def label() -> Iterator[Label]:
     yield ask
     worker.stdin.close()
     assert worker.wait() == 0
+    worker.stdout.close()
 
 
 def random_blocks(shape: tuple[int, ...], density: float, seed: int) -> torch.Tensor:

@@ -35,9 +35,12 @@ def sums_of_whole_maps(loss, voxels, target, kept):
 
 
 # with a threshold, voxels of predicted instances are looked at one by one as well
-@pytest.mark.parametrize("threshold", [None, 0.3])
 @pytest.mark.parametrize("name", REGION)
-@pytest.mark.parametrize("options", [{"sigmoid": True}, {"sigmoid": True, "ignore_index": 2}, {}], ids=str)
+@pytest.mark.parametrize(
+    ("options", "threshold"),
+    [({"sigmoid": True}, None), ({"sigmoid": True, "ignore_index": 2}, 0.3), ({}, 0.3)],
+    ids=str,
+)
 def test_sums_are_those_of_whole_maps(name, options, threshold, soft_batch):
     logits, target = soft_batch((2, 1 if "ignore_index" in options else 2, 12, 13), 2)
     logits, target = (logits if options else logits.sigmoid()), target.clone()

@@ -18,12 +18,32 @@ DTYPES = [torch.bool, torch.uint8, torch.int16, torch.int64, torch.float16, torc
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_sparse_foreground_is_listed(dtype):
+    target = torch.zeros(1, 2, 5, 5)
+    target[0, 0, 1, 2] = target[0, 1, 4, 4] = 1
+    found = binary_mask(target.to(dtype))
+    assert torch.equal(found.mask, target.bool())
+    # 5 + 2, and 25 + 20 + 4; a mask is not looked at
+    assert found.position is None if dtype == torch.bool else found.position.tolist() == [7, 49]
+
+
+@pytest.mark.parametrize("count", [1, 20])
+@pytest.mark.parametrize("odd", [2.0, 0.5, -1.0, float("nan")])
+def test_one_odd_value_is_refused_in_sparse_and_in_dense_foreground(count, odd):
+    target = torch.zeros(1, 1, 5, 5)
+    target.view(-1)[:count] = 1
+    target[0, 0, 0, 0] = odd
+    with pytest.raises(ValueError, match=r"Expected `target` to be binary"):
+        binary_mask(target)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_binary_channels_are_the_mask(dtype):
     target = torch.tensor([[[[1, 0, 0]], [[0, 1, 1]]]]).to(dtype)
     found = binary_mask(target)
     assert torch.equal(found.mask, target.bool())
-    # a mask is not looked at
-    assert found.position is None if dtype == torch.bool else found.position.tolist() == [0, 4, 5]
+    # dense foreground is not listed
+    assert found.position is None
     assert found.ids is None
 
 

@@ -373,6 +373,8 @@ class _Subclass(DiceCELoss):
         (FocalLoss(use_softmax=True), "FocalLoss with use_softmax=True"),
         (FocalLoss(weight=[1.0, 2.0]), "FocalLoss with 2 class weights"),
         (FocalLoss(alpha=[0.5, 0.5]), "FocalLoss with 2 values of alpha"),
+        # MONAI weighs what is off the target by 1 then, and not by 1 - alpha
+        (FocalLoss(alpha=[0.25]), "FocalLoss with 1 values of alpha"),
         (FocalLoss(ignore_index=0), "FocalLoss with ignore_index=0"),
         (BCEWithLogitsLoss(reduction="none"), 'BCEWithLogitsLoss with reduction="none"'),
         (BCEWithLogitsLoss(weight=torch.ones(4)), "BCEWithLogitsLoss with 4 values of weight"),

@@ -6,6 +6,7 @@ import pytest
 import torch
 from monai.losses import DiceCELoss
 
+from monai_instance_loss.losses.engine.region import RegionSums
 from monai_instance_loss.losses.pixel import (
     BinaryCELoss,
     ComboLoss,
@@ -15,6 +16,7 @@ from monai_instance_loss.losses.pixel import (
     ExponentialLogarithmicLoss,
     GeneralizedDiceRegionLoss,
     JaccardLoss,
+    WeightedCELoss,
 )
 
 # TP = 1.3, sum p = 1.8, sum y = 2
@@ -78,6 +80,16 @@ def test_compounds_nest_and_mix_values_of_channels_and_samples(soft_batch):
         )
     )
     torch.testing.assert_close(loss(logits, target), expected)
+
+
+def test_the_background_is_scored_part_by_part():
+    loss = CompoundRegionLoss([WeightedCELoss(pos_weight=5, neg_weight=0.5), BinaryCELoss()], weights=[2, 1])
+    sums = RegionSums(
+        {"ce_on": torch.tensor([2.0])}, {"ce_off": torch.tensor([3.0])}, torch.tensor([1]), torch.tensor([4])
+    )
+    # 2 (5 * 2 + 0.5 * 3) / 4 + (2 + 3) / 4; with the foreground off the target 2 (0.5 * 2 + 5 * 3) / 4 + (2 + 3) / 4
+    assert loss.score(sums).tolist() == [7.0]
+    assert loss.score_background(sums).tolist() == [9.25]
 
 
 @pytest.mark.parametrize(

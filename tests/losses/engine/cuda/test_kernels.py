@@ -64,6 +64,7 @@ def interpreted() -> Iterator[Ask]:
     yield ask
     worker.stdin.close()
     assert worker.wait() == 0
+    worker.stdout.close()
 
 
 def main() -> None:
