@@ -37,12 +37,12 @@ class SafeCheckpointSaver(CheckpointSaver):
     Example:
         >>> import tempfile
         >>> from ignite.engine import Engine
-        >>> net, folder = torch.nn.Linear(1, 1), tempfile.TemporaryDirectory()
-        >>> saver = SafeCheckpointSaver(folder.name, {"model": net}, save_final=True, final_filename="model.pt")
-        >>> engine = Engine(lambda engine, batch: None)
-        >>> saver.attach(engine)
-        >>> _ = engine.run([0])
-        >>> os.listdir(folder.name)
+        >>> net, engine = torch.nn.Linear(1, 1), Engine(lambda engine, batch: None)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     saver = SafeCheckpointSaver(folder, {"model": net}, save_final=True, final_filename="model.pt")
+        ...     saver.attach(engine)
+        ...     _ = engine.run([0])
+        ...     os.listdir(folder)
         ['model.pt']
     """
 

@@ -44,7 +44,8 @@ class LesionTableSaver:
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     LesionTableSaver(folder).attach(engine)
         ...     _ = engine.run([(mask, mask)])
-        ...     print(open(f"{folder}/lesions.csv").readlines()[1].split(",")[:5])
+        ...     with open(f"{folder}/lesions.csv") as table:
+        ...         print(table.readlines()[1].split(",")[:5])
         ['1', '0', 'reference', '1', 'detected']
     """
 

@@ -81,8 +81,8 @@ class InstanceLoss(OverlapLoss):
     does. A low threshold shows false components to the loss before they cross 0.5. ``tests/benchmarks/training.py``
     measures this on the WMH bundle against DiceCE alone; the stored results are beside it.
 
-    On CUDA with ``sigmoid``, a loss without center and proximity waits for nothing and has sizes that follow from the
-    shape of the batch alone: it can sit in a CUDA graph.
+    On CUDA with ``sigmoid``, or ``softmax`` of two classes, a loss without center and proximity waits for nothing and
+    has sizes that follow from the shape of the batch alone: it can sit in a CUDA graph.
 
     Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, half precision is computed in float32; target as in
     ``monai.losses.DiceLoss``. Input (B, levels, C, H, W, D) is what ``DynUNet`` stacks in training: its levels are
@@ -145,7 +145,7 @@ class InstanceLoss(OverlapLoss):
         >>> loss(logits, target).backward()
         >>> bool((logits.grad[target > 0] < 0).all())
         True
-        >>> round(float(loss.terms(logits, target).missed), 3)
+        >>> round(loss.terms(logits, target).missed.item(), 3)
         1.0
     """
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from monai_instance_loss.instances import fragments, presence, segment_sum, touching_pairs
-from monai_instance_loss.instances.regions import count_ids, range_sum, sorted_sum
+from monai_instance_loss.instances.regions import count_ids, sorted_sum
 
 label_maps = hnp.array_shapes(min_dims=1, max_dims=4, max_side=5).flatmap(
     lambda shape: st.tuples(*[hnp.arrays(np.int32, shape, elements=st.sampled_from([0, 0, 0, 1, 2, 5, 1000]))] * 2)
@@ -280,33 +280,3 @@ def test_ids_are_counted_where_they_count():
     ids = torch.tensor([0, 2, 2, 1])
     assert count_ids(ids, 4).tolist() == [1, 1, 2, 0]
     assert count_ids(ids, 4, torch.tensor([True, False, True, False])).tolist() == [1, 0, 1, 0]
-
-
-# ranges
-
-
-@settings(max_examples=50)
-@given(lengths=st.lists(st.integers(0, 30), max_size=6), seed=st.integers(0, 2**32 - 1))
-def test_sums_of_ranges_are_those_of_segments(lengths, seed):
-    values = torch.from_numpy(np.random.default_rng(seed).normal(size=sum(lengths), scale=1e3).astype(np.float32))
-    ids = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths, dtype=torch.int64))
-    for dtype in (torch.float32, torch.bfloat16):
-        expected = segment_sum(values.to(dtype), ids, len(lengths))
-        assert torch.equal(range_sum(values.to(dtype), lengths), expected)
-        assert expected.dtype == torch.float32
-    torch.testing.assert_close(range_sum(values.double(), lengths), segment_sum(values.double(), ids, len(lengths)))
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_nan_or_infinity_in_a_range_makes_every_sum_nan(bad, dtype):
-    assert range_sum(torch.tensor([1.0, bad, 2.0], dtype=dtype), [1, 0, 2]).isnan().all()
-
-
-def test_gradients_of_sums_of_ranges():
-    values = torch.randn(6, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda v: range_sum(v, [2, 0, 3, 1]), values)
-    half = torch.ones(3, dtype=torch.float16, requires_grad=True)
-    (range_sum(half, [1, 2]) * torch.tensor([3.0, 5.0])).sum().backward()
-    assert half.grad.tolist() == [3, 5, 5]
-    assert half.grad.dtype == torch.float16

@@ -28,9 +28,8 @@ def data(seed: int = 0, samples: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
     return images, (torch.nn.functional.avg_pool2d(images, 3, 1, 1) > 0.6).float()
 
 
-@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`-wrapped function:UserWarning")
-# dynamo looks at every attribute of what crosses the break
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+# dynamo warns of the cache at the break, and looks at every attribute of what crosses it
+@pytest.mark.filterwarnings("default:::torch")
 @pytest.mark.parametrize("name", NAMES)
 def test_compiles_with_the_model_in_one_break(name):
     torch._dynamo.reset()

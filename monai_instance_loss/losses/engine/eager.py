@@ -26,15 +26,16 @@ def eager(method: _Method) -> _Method:
         RuntimeError: on call, inside of ``torch.jit.trace``, ``torch.export`` or a transform of ``torch.func``.
     """
 
-    @functools.cache
-    def disabled() -> Callable[..., Any]:
-        compiled: Callable[..., Any] = sys.modules["torch._dynamo"].disable(method, reason=_REASON)
-        return compiled
+    disabled: list[Callable[..., Any]] = []
 
     @functools.wraps(method)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         _refuse_transforms(type(self).__name__, (*args, *kwargs.values()))
-        return (disabled() if "torch._dynamo" in sys.modules else method)(self, *args, **kwargs)
+        if "torch._dynamo" not in sys.modules:
+            return method(self, *args, **kwargs)
+        if not disabled:
+            disabled.append(sys.modules["torch._dynamo"].disable(method, reason=_REASON))
+        return disabled[0](self, *args, **kwargs)
 
     # what torch.compile looks for before it traces a function
     call._torchdynamo_disable = True  # type: ignore[attr-defined]
