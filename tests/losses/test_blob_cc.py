@@ -290,3 +290,16 @@ def test_instance_maps_softmax_and_ignored_voxels(loss):
 def test_bad_options_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("kind", [BlobLoss, CCLoss])
+def test_a_sample_without_lesions_is_scored_as_a_whole_and_ignored_voxels_are_in_no_mean(kind):
+    p = torch.tensor([[[[0.9, 0.1, 0.2, 0.3]]], [[[0.4, 0.5, 0.6, 0.8]]]])
+    target = torch.tensor([[[[1.0, 0.0, 0.0, 7.0]]], [[[0.0, 0.0, 7.0, 7.0]]]])
+    # one lesion in the first sample: three voxels in its region. None in the second: two voxels
+    first, second = -(2 * np.log(0.9) + np.log(0.8)) / 3, -(np.log(0.6) + np.log(0.5)) / 2
+    loss = kind(instance_loss=BinaryCELoss(), ignore_index=7)
+    assert float(loss.terms(p, target).instance) == pytest.approx((first + second) / 2, abs=1e-6)
+    # sums of p, and ten times the number of target voxels: 0.9 + 0.1 + 0.2 + 10 and 0.4 + 0.5
+    loss = kind(instance_loss=lambda p, y: p.sum() + 10 * y.sum(), ignore_index=7)
+    assert float(loss.terms(p, target).instance) == pytest.approx((11.2 + 0.9) / 2, abs=1e-6)

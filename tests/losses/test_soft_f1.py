@@ -73,3 +73,12 @@ def test_pixel_loss_is_added_by_its_weight():
     loss = SoftInstanceF1Loss(weights={"pixel": 0.5})
     terms = loss.terms(prediction, target)
     torch.testing.assert_close(loss(prediction, target), 0.5 * terms.pixel + terms.instance)
+
+
+def test_precision_is_a_share_however_little_is_predicted():
+    p = torch.tensor([[[[0.4, 0.0, 0.2]]]], dtype=torch.float64)
+    target = torch.tensor([[[[1.0, 0.0, 0.0]]]])
+    # precision 0.4 / 0.6, recall 0.4
+    precision, recall = 2 / 3, 0.4
+    expected = 1 - 2 * precision * recall / (precision + recall)
+    assert float(SoftInstanceF1Loss(threshold=0.1)(p, target)) == pytest.approx(expected)

@@ -96,9 +96,7 @@ class Batch:
         """Bool (R, *spatial): where there is predicted foreground, ignored voxels left out."""
         if self.threshold is None:
             return torch.zeros_like(self.target)
-        mask = self.voxels.at_least(self.threshold)
-        # a NaN there is no foreground either
-        return mask if self.ignored is None else mask.logical_and_(~self.ignored)
+        return self.voxels.at_least(self.threshold)
 
     @cached_property
     def position(self) -> torch.Tensor:

@@ -169,7 +169,7 @@ class Overlap(ABC):
 
     def _presence(self, side: Side) -> torch.Tensor:
         sums = self.sums(("p", "p_fixed"))
-        return weighted_mean(side.gather(sums["p_fixed"]), side.gather(sums["p"].detach()))
+        return weighted_mean(side.gather(sums["p_fixed"]), side.gather(sums["p"]))
 
 
 class VoxelOverlap(Overlap):
@@ -225,7 +225,7 @@ class VoxelOverlap(Overlap):
         bare = ((count == 0) & self.classes_present.repeat(self.shape[0])).nonzero().squeeze(1)
         values, block = values[side.scored], side.block[side.scored]
         if bare.numel():
-            values = torch.cat([values, of_whole_blocks(bare).to(values.dtype)])
+            values = torch.cat([values, of_whole_blocks(bare)])
             block = torch.cat([block, bare])
         return InstanceScores(values, block, segment_sum(values, block, self.blocks), count.clamp(min=1))
 

@@ -116,7 +116,7 @@ def _generic_scores(
 
     def regions() -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
         for k, block in enumerate(instances.block.tolist()):
-            inside = region(block, k + 1) & batch.kept[block]
+            inside = region(block, k + 1)
             yield p[block], inside, batch.target[block] & inside
         for block in bare.tolist():
             yield p[block], batch.kept[block], batch.target[block]

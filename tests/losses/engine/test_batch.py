@@ -155,8 +155,10 @@ def test_counts_positions_and_means_leave_ignored_voxels_out():
     assert batch.position.tolist() == [0, 3]
     assert batch.is_target.tolist() == [True, False]
     assert batch.is_predicted.tolist() == [True, True]
-    # (0.9 + 0.2 + 0.6) / 3, with 0 where it is ignored
-    torch.testing.assert_close(batch.mean(batch.voxels.p), torch.tensor([1.7 / 3]))
+    # (1 + 2 + 3) / 3, whatever stands where it is ignored
+    assert batch.mean(torch.tensor([[[1.0, 2.0, 50.0, 3.0]]])).tolist() == [2]
+    nothing = InputOptions(ignore_index=7).prepare(p, torch.full((1, 1, 1, 4), 7))
+    assert nothing.mean(torch.ones(1, 1, 4)).tolist() == [0]
 
 
 def test_another_threshold_changes_what_is_predicted_and_nothing_else():
@@ -167,6 +169,9 @@ def test_another_threshold_changes_what_is_predicted_and_nothing_else():
     assert other.predicted.tolist() == [[[True, True, False]]]
     assert batch.predicted.tolist() == [[[True, False, False]]]
     assert torch.equal(other.target, batch.target)
+    # two instances side by side are still two
+    marked = InputOptions(target_is_instances=True).prepare(torch.ones(1, 1, 1, 3), torch.tensor([[[[1, 2, 0]]]]), 0.5)
+    assert marked.with_threshold(0.3).label_target(None).count == 2
     # nobody asks for predictions: the target alone is foreground
     nobody = InputOptions().prepare(torch.tensor([[[[0.9, 0.4, 0.2]]]]), target)
     assert not nobody.predicted.any()

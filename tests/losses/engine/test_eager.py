@@ -55,6 +55,12 @@ def test_function_transforms_are_refused(loss):
             transform(lambda x: loss(x[None] if x.ndim == 3 else x, target[: x.shape[0] if x.ndim == 4 else 1]))(input)
 
 
+def test_function_transforms_of_keywords_are_refused(loss):
+    input, target = batch()
+    with pytest.raises(RuntimeError, match=r"inside of a transform of torch\.func"):
+        torch.func.grad(lambda x: loss(input=x, target=target))(input)
+
+
 def test_a_second_derivative_is_refused_and_not_taken_for_zero(loss):
     input, target = batch()
     input.requires_grad_()

@@ -23,7 +23,8 @@ def scene(soft_batch, shape, ignored=False):
     logits[0, -1], target[0, -1] = -9, 0
     options = InputOptions(sigmoid=True, ignore_index=2 if ignored else None)
     if ignored:
-        target[:, :, 2:4] = 2
+        # more of the second sample than of the first
+        target[:, :, 2:4] = target[1, :, 4] = 2
     return options.prepare(logits, target, THRESHOLD)
 
 
@@ -123,35 +124,47 @@ def test_sums_of_whole_blocks_are_those_of_masks(kind, soft_batch):
         assert (int(sums.target_voxels[row]), int(sums.voxels[row])) == (int(target.sum()), int(kept.sum()))
 
 
+@pytest.mark.parametrize(
+    ("min_size", "total", "count", "blocks"),
+    [
+        # classes 0 and 1 of either sample: blocks (0, 1) and (1, 0) have none
+        (0, [11.0, 6.0, 8.0, 100.0], [2, 1, 1, 1], [0, 0, 4, 1, 3]),
+        # lesions of 1 are not scored, but there
+        (1, [10.0, 6.0, 8.0, 9.0], [1, 1, 1, 1], [0, 1, 3, 4]),
+    ],
+)
 @pytest.mark.parametrize("kind", [VoxelOverlap, TableOverlap])
-def test_blocks_without_instances_are_scored_as_a_whole(kind):
-    # classes 0 and 1 of two samples; a lesion of each size 1 and 2 in (0, 0), one of 1 in (1, 1), nothing elsewhere
-    target = torch.zeros(2, 2, 1, 6)
+def test_blocks_without_instances_are_scored_as_a_whole(kind, min_size, total, count, blocks):
+    # classes 0, 1 and 2 of two samples; a lesion of each size 1 and 2 in (0, 0), one of 1 in (1, 1), nothing elsewhere
+    target = torch.zeros(2, 3, 1, 6)
     target[0, 0, 0, 0] = target[0, 0, 0, 2:4] = target[1, 1, 0, 5] = 1
-    batch = InputOptions(sigmoid=True).prepare(torch.full((2, 2, 1, 6), -9.0), target, THRESHOLD)
-    overlap = overlaps(batch)[kind is TableOverlap]
+    batch = InputOptions(sigmoid=True).prepare(torch.full((2, 3, 1, 6), -9.0), target, THRESHOLD)
+    overlap = overlaps(batch, min_size)[kind is TableOverlap]
     values = torch.zeros(overlap.true.count)
     values[:3] = torch.tensor([1.0, 10.0, 100.0])
 
     def of_whole_blocks(blocks):
-        return torch.tensor([5.0, 6.0, 7.0, 8.0])[blocks]
+        return torch.tensor([5.0, 6.0, 7.0, 8.0, 9.0, 10.0])[blocks]
 
     scores = overlap.scores(overlap.true, values, of_whole_blocks)
     assert isinstance(scores, InstanceScores)
-    # blocks (0, 1) and (1, 0) have none
-    assert scores.total.tolist() == [11.0, 6.0, 7.0, 100.0]
-    assert scores.count.tolist() == [2, 1, 1, 1]
+    classes = [0, 1, 3, 4]
+    assert scores.total[classes].tolist() == total
+    assert scores.count[classes].tolist() == count
+    if kind is VoxelOverlap:
+        # class 2 is nowhere, and not scored; in a table it stands, to be left out of the average
+        assert scores.block.tolist() == blocks
 
 
 @pytest.mark.parametrize("kind", [VoxelOverlap, TableOverlap])
 def test_classes_present(kind):
     nothing = torch.zeros(2, 3, 4, 4)
     found, hit = nothing.clone(), nothing.clone()
-    found[1, 2, 0, 0], hit[0, 1, 3, 3] = 1, 9
+    found[1, 0, 0, 0], hit[0, 1, 3, 3] = 1, 9
     for target, logits, expected in (
-        (found, nothing - 9, [False, False, True]),
+        (found, nothing - 9, [True, False, False]),
         (nothing, hit - 4, [False, True, False]),
-        (found, hit - 4, [False, True, True]),
+        (found, hit - 4, [True, True, False]),
         # all of them where there is none at all
         (nothing, nothing - 9, [True, True, True]),
     ):
@@ -177,6 +190,16 @@ def test_voxels_fragments_and_boxes_are_those_of_loops(shape, soft_batch):
     true, pred = overlap.instances
     assert torch.equal(overlap.true.fragment[overlap.fragment_ids], true.labels.flatten()[overlap.position])
     assert torch.equal(overlap.pred.fragment[overlap.fragment_ids], pred.labels.flatten()[overlap.position])
+
+
+def test_a_fragment_that_fills_its_rows():
+    # rows follow on each other in memory: the last voxel of one is next to the first of the next
+    target = torch.ones(1, 1, 3, 4)
+    overlap = VoxelOverlap(InputOptions().prepare(target, target, THRESHOLD), None)
+    low, high = overlap.fragment_boxes
+    assert (low.tolist(), high.tolist()) == ([[0, 0]], [[2, 3]])
+    # rows 4 * (0 + 1 + 2), columns 3 * (0 + 1 + 2 + 3)
+    assert overlap.fragment_coordinate_sums.tolist() == [[12, 18]]
 
 
 def test_maps_of_ones_own_are_summed_by_the_function(soft_batch):

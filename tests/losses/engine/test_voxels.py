@@ -67,11 +67,12 @@ def test_maps_are_those_of_the_probability(form, include_background):
         assert torch.equal(voxels.at_least(threshold), p >= threshold)
 
 
+@pytest.mark.parametrize("include_background", [True, False])
 @pytest.mark.parametrize("form", FORMS)
-def test_voxels_made_of_others_have_their_maps(form):
-    whole = changed(voxels_of(form))
+def test_voxels_made_of_others_have_their_maps(form, include_background):
+    whole = changed(voxels_of(form, include_background))
     # the same changes of the plain probabilities
-    plain = changed(ProbabilityVoxels(FORMS[form][2].flatten(0, 1)))
+    plain = changed(ProbabilityVoxels(FORMS[form][2][:, 0 if include_background else 1 :].flatten(0, 1)))
     for change, voxels in whole.items():
         torch.testing.assert_close(voxels.p.double(), plain[change].p, rtol=1e-5, atol=1e-7)
         torch.testing.assert_close(voxels.ce_off.double(), plain[change].ce_off, rtol=1e-5, atol=1e-7)
@@ -89,6 +90,16 @@ def test_zeroed_voxels_have_a_probability_of_0():
         # the cross-entropy of a target voxel with a probability of 0 is as large as it gets
         assert float(zeroed.ce_on[1, 0]) > 80
         torch.testing.assert_close(zeroed.ce_on[~mask], voxels.ce_on[~mask])
+
+
+def test_certain_probabilities_have_finite_cross_entropies_and_gradients():
+    p = torch.tensor([0.0, 1.0], requires_grad=True)
+    voxels = ProbabilityVoxels(p)
+    # -log of the smallest normal float32
+    torch.testing.assert_close(voxels.ce_on, torch.tensor([87.3365, 0.0]))
+    torch.testing.assert_close(voxels.ce_off, torch.tensor([0.0, 87.3365]))
+    (voxels.ce_on + voxels.ce_off).sum().backward()
+    assert p.grad.isfinite().all()
 
 
 def test_an_unknown_map_is_named():

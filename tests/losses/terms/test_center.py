@@ -105,3 +105,10 @@ def test_more_boxes_than_are_painted_at_a_time(naive, monkeypatch, soft_batch):
     torch.testing.assert_close(InstanceLoss(sigmoid=True).terms(logits, target).center, whole)
     expected = naive.terms(torch.sigmoid(logits), target, naive.Options(threshold=0.1))["center"]
     torch.testing.assert_close(whole, expected)
+
+
+def test_a_box_before_the_first_voxel_is_empty():
+    target = torch.zeros(1, 1, 9, 9, dtype=torch.float64)
+    target[0, 0, 0, 0] = 1
+    # radius 0 is the voxel before the centre, and there is none: neither side has a box
+    assert center(0.5 * target, target, 0) == pytest.approx(dice(0, 0, 0), abs=1e-9)

@@ -111,3 +111,13 @@ def test_tables_of_distances_in_pieces(naive, monkeypatch, soft_batch):
     expected = naive.terms(torch.sigmoid(logits), target, naive.Options(threshold=0.1))["proximity"]
     actual = InstanceLoss(sigmoid=True).terms(logits, target).proximity
     torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_boxes_of_another_sample_are_not_near():
+    target, p = torch.zeros(2, 1, 20, 20, dtype=torch.float64), torch.zeros(2, 1, 20, 20, dtype=torch.float64)
+    target[0, 0, 8, 8] = p[0, 0, 8, 14] = target[1, 0, 8, 8] = p[1, 0, 8, 8] = 1
+    # in the first sample 3 x 3 boxes 6 apart, 3 x 9 around both; in the second the lesion is found
+    distance = 1 + 36 / (9 + 81)
+    missed = 1 - 1e-5 / (1 + 1e-5)
+    mean = InstanceLoss(proximity="mean").terms(p, target).proximity
+    assert float(mean) == pytest.approx((distance * missed + distance) / 2 / 2, rel=1e-6)

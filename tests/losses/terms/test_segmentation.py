@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from math import log
+
 import pytest
 import torch
 
 from monai_instance_loss.losses import InstanceLoss
+from monai_instance_loss.losses.pixel import BinaryCELoss
 
 E = 1e-5
 
@@ -101,3 +104,20 @@ def test_connectivity_splits_a_diagonal():
     p = 0.5 * target
     assert float(InstanceLoss(count_as_rate=False).terms(p, target).missed) == 0.5
     assert float(InstanceLoss(count_as_rate=False, connectivity=1).terms(p, target).missed) == 2
+
+
+def test_a_mean_over_a_region_is_over_its_sample_without_what_is_ignored():
+    p = torch.cat([row(0.5, 0, 0.6, 0), row(0.5, 0, 0.6, 0)])
+    target = torch.cat([row(1, 0, 0, 0), row(1, 0, 0, 7)])
+    terms = InstanceLoss(threshold=0.5, instance_loss=BinaryCELoss(), ignore_index=7).terms(p, target)
+    # -log 0.5 of the lesion, over 4 voxels and over 3
+    assert float(terms.instance) == pytest.approx((log(2) / 4 + log(2) / 3) / 2)
+    # a false component has its own cross-entropy, -log 0.4, and not its presence
+    assert float(terms.instance_pred) == pytest.approx((log(2) - log(0.4)) * (1 / 4 + 1 / 3) / 4)
+
+
+def test_a_callable_scores_samples_without_instances_with_their_own_target():
+    p, target = torch.cat([row(0.8, 0, 0), row(0.1, 0, 0)]), torch.cat([row(1, 0, 0), row(0, 0, 1)])
+    terms = InstanceLoss(threshold=0.5, instance_loss=lambda p, y: p.sum() + y[0, 0, 0, 2]).terms(p, target)
+    # nothing is predicted in the second sample, which is scored as a whole: 0.1 + 1
+    assert float(terms.instance_pred) == pytest.approx((0.8 + 1.1) / 2)
