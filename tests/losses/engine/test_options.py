@@ -110,7 +110,9 @@ def test_ignored_voxels_of_an_instance_map_reach_the_pixel_loss_that_knows_them(
     assert (input.tolist(), target.tolist()) == ([[[[0.5, 0.25, 0]]]], [[[[1, 0, 0]]]])
 
 
-@pytest.mark.parametrize(("value", "is_probability"), [(1.0005, True), (-0.0005, True), (1.002, False), (-0.002, False)])
+@pytest.mark.parametrize(
+    ("value", "is_probability"), [(1.0005, True), (-0.0005, True), (1.002, False), (-0.002, False)]
+)
 def test_probabilities_may_be_off_by_a_rounding_error(value, is_probability):
     p, target = torch.tensor([[[[0.5, value]]]]), torch.zeros(1, 1, 1, 2)
     if is_probability:
