@@ -6,6 +6,7 @@ from monai.data import MetaTensor
 
 from monai_instance_loss.losses import InstanceLoss
 from monai_instance_loss.losses.engine.options import InputOptions
+from monai_instance_loss.losses.pixel import DiceRegionLoss
 
 LOGITS = torch.linspace(-3, 3, 2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
 LABELS = torch.arange(2 * 4 * 5).reshape(2, 1, 4, 5) % 3
@@ -88,6 +89,37 @@ def test_a_bool_instance_map_has_one_instance_a_channel():
     assert batch.has_ids
     instances = batch.label_target(None)
     assert instances.labels.tolist() == [[[[1, 0, 1]], [[0, 0, 2]]]]
+
+
+def test_an_instance_map_keeps_its_ids_without_the_background():
+    # two instances side by side
+    instance_map = torch.tensor([[[[5, 0, 0]], [[1, 2, 0]]]])
+    options = InputOptions(target_is_instances=True, include_background=False)
+    instances = options.prepare(torch.rand(1, 2, 1, 3), instance_map).label_target(None)
+    assert instances.labels.tolist() == [[[[1, 2, 0]]]]
+
+
+def test_ignored_voxels_of_an_instance_map_reach_the_pixel_loss_that_knows_them():
+    p, instance_map = torch.tensor([[[[0.5, 0.25, 0.75]]]]), torch.tensor([[[[2, 0, -1]]]])
+    options = InputOptions(target_is_instances=True, ignore_index=-1)
+    input, target = options.pixel_arguments(p, instance_map, DiceRegionLoss(ignore_index=-1))
+    assert input is p
+    assert target.tolist() == [[[[1, 0, -1]]]]
+    # to one that does not they are certain background
+    input, target = options.pixel_arguments(p, instance_map, DiceRegionLoss(ignore_index=5))
+    assert (input.tolist(), target.tolist()) == ([[[[0.5, 0.25, 0]]]], [[[[1, 0, 0]]]])
+
+
+@pytest.mark.parametrize(
+    ("value", "is_probability"), [(1.0005, True), (-0.0005, True), (1.002, False), (-0.002, False)]
+)
+def test_probabilities_may_be_off_by_a_rounding_error(value, is_probability):
+    p, target = torch.tensor([[[[0.5, value]]]]), torch.zeros(1, 1, 1, 2)
+    if is_probability:
+        assert InputOptions().prepare(p, target).voxels.p.tolist() == p[0].tolist()
+    else:
+        with pytest.raises(ValueError, match=r"`input` to be probabilities in \[0, 1\]"):
+            InputOptions().prepare(p, target)
 
 
 @pytest.mark.parametrize("flag", ["to_onehot_y", "include_background"])

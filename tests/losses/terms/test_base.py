@@ -125,6 +125,13 @@ def test_a_pixel_loss_that_reads_as_the_loss_does_reads_the_same_batch(soft_batc
         torch.testing.assert_close(loss.last_terms["pixel"], DiceLoss(sigmoid=True)(logits, target))
 
 
+def test_a_pixel_loss_with_options_of_its_own_keeps_them(soft_batch):
+    logits, target = soft_batch((2, 2, 12, 13), 1)
+    loss = InstanceLoss(sigmoid=True, include_background=False, pixel_loss=DiceRegionLoss(sigmoid=True))
+    # both channels
+    torch.testing.assert_close(loss.terms(logits, target).pixel, DiceLoss(sigmoid=True)(logits, target))
+
+
 def test_a_pixel_loss_of_many_numbers_is_refused(soft_batch):
     logits, target = soft_batch((2, 1, 12, 13), 1)
     loss = InstanceLoss(sigmoid=True, pixel_loss=DiceLoss(sigmoid=True, reduction="none"))
