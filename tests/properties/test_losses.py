@@ -138,6 +138,8 @@ def test_single_precision_is_close_to_double(examples, draw_case):
         case = draw_case(rng, activation=["sigmoid", "softmax"][rng.integers(2)])
         if "center_loss" in case.options:
             case = case.having(center_loss=None)
+        # nor has a sum of probabilities the digits of what a full prediction lacks, of which some losses take a root
+        case.input.clamp_(-8, 8)
         value, grad = case.result(case.input.float(), case.target.float())
         assert value.dtype == grad.dtype == torch.float32
         close([value, grad], case.result(case.input.float().double()), rtol=1e-4, atol=1e-6)
