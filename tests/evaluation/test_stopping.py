@@ -53,7 +53,8 @@ def evaluating(folders: tuple[Path, Path, Path]) -> Iterator[subprocess.Popen]:
     finally:
         for pid in session(process.pid):
             os.kill(pid, signal.SIGKILL)
-        process.wait()
+        # waits, and closes its pipes
+        process.communicate()
 
 
 def session(leader: int) -> list[int]:

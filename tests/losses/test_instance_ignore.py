@@ -103,7 +103,7 @@ def test_a_voxel_of_no_class_is_not_ignored(soft_batch):
 @pytest.mark.parametrize("value", [0, 1])
 def test_values_that_every_channel_holds_are_refused(soft_batch, value):
     logits, target = soft_batch((1, 2, 6, 7), 2)
-    with pytest.raises(ValueError, match=f"`ignore_index` to be other than 0 and 1 .*2 channels, but got {value}"):
+    with pytest.raises(ValueError, match=f"`ignore_index` to be neither 0 nor 1 .*2 channels, but got {value}"):
         InstanceLoss(sigmoid=True, ignore_index=value)(logits, target)
 
 

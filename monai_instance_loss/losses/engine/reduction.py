@@ -38,11 +38,11 @@ class Averaging:
     def instances(
         self, total: torch.Tensor, count: torch.Tensor, shape: tuple[int, int], present: torch.Tensor
     ) -> torch.Tensor:
-        """One number from the sums (B * C,) of the values of instances, and how many there are in each, 1 or more."""
+        """One number from the sums (B * C,) of the values of instances, and how many there are in each."""
         if self.average_over == "instance":
             total, count = total.view(shape).sum(0), count.view(shape).sum(0)
-            return self._classes(total if self.reduction == "sum" else total / count, present)
-        return self.samples(total if self.instance_reduction == "sum" else total / count, shape, present)
+            return self._classes(total if self.reduction == "sum" else total / count.clamp(min=1), present)
+        return self.samples(total if self.instance_reduction == "sum" else total / count.clamp(min=1), shape, present)
 
     def samples(self, values: torch.Tensor, shape: tuple[int, int], present: torch.Tensor) -> torch.Tensor:
         """One number from values (B * C,), one for each sample and class."""
