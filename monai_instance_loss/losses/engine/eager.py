@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 
-__all__ = ["eager", "refuse_second_derivative"]
+__all__ = ["eager", "refuse_scripting", "refuse_second_derivative"]
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
@@ -43,6 +43,15 @@ def eager(method: _Method) -> _Method:
     return call  # type: ignore[return-value]
 
 
+def refuse_scripting(loss: torch.nn.Module) -> None:
+    """What ``torch.jit.script`` calls first, as a loss's ``__prepare_scriptable__``.
+
+    Raises:
+        RuntimeError: always.
+    """
+    raise _refusal(type(loss).__name__, "torch.jit.script")
+
+
 def refuse_second_derivative(name: str) -> None:
     """To be called in a backward pass that has no derivative of its own.
 
@@ -66,7 +75,11 @@ def _refuse_transforms(name: str, values: tuple[Any, ...]) -> None:
         obstacle = "a transform of torch.func"
     else:
         return
-    raise RuntimeError(
+    raise _refusal(name, obstacle)
+
+
+def _refusal(name: str, obstacle: str) -> RuntimeError:
+    return RuntimeError(
         f"Expected {name} to be called on plain tensors, but got a call inside of {obstacle}: {_REASON}. Trace or "
         "export the network without its loss."
     )

@@ -11,7 +11,7 @@ import torch
 from torch.nn.modules.loss import _Loss
 
 from monai_instance_loss.losses.engine.batch import Batch
-from monai_instance_loss.losses.engine.eager import eager
+from monai_instance_loss.losses.engine.eager import eager, refuse_scripting
 from monai_instance_loss.losses.engine.options import InputOptions
 from monai_instance_loss.losses.engine.reduction import checked_reduction, reduce_blocks
 from monai_instance_loss.losses.engine.voxels import Map
@@ -104,6 +104,8 @@ class ImageLoss(_Loss, ABC):
             raise TypeError(f"{type(self).__name__}() got an unexpected keyword argument {next(iter(unknown))!r}.")
         super().__init__(reduction=checked_reduction(reduction))
         self.inputs = InputOptions(include_background, to_onehot_y, sigmoid, softmax, other_act, ignore_index)
+
+    __prepare_scriptable__ = refuse_scripting
 
     @property
     def ignore_index(self) -> int | None:

@@ -15,7 +15,7 @@ from monai_instance_loss._checks import checked_count, checked_fraction, checked
 from monai_instance_loss.instances.labelling import resolve_connectivity
 from monai_instance_loss.losses.engine.batch import Batch
 from monai_instance_loss.losses.engine.cuda import TableOverlap, table_maps
-from monai_instance_loss.losses.engine.eager import eager
+from monai_instance_loss.losses.engine.eager import eager, refuse_scripting
 from monai_instance_loss.losses.engine.options import InputOptions
 from monai_instance_loss.losses.engine.overlap import Overlap, VoxelOverlap
 from monai_instance_loss.losses.engine.reduction import Averaging
@@ -65,6 +65,8 @@ class TermsLoss(_Loss, ABC):
     default_weights: ClassVar[Mapping[str, float]]
 
     last_terms: dict[str, torch.Tensor] | None
+
+    __prepare_scriptable__ = refuse_scripting
 
     def __init__(
         self,

@@ -42,6 +42,13 @@ def test_tracing_is_refused(loss):
         torch.jit.trace(Step(loss), batch())
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
+def test_scripting_is_refused(loss):
+    for module in (loss, Step(loss)):
+        with pytest.raises(RuntimeError, match=r"inside of torch\.jit\.script: .* without its loss"):
+            torch.jit.script(module)
+
+
 @pytest.mark.parametrize("strict", [False, True])
 def test_export_is_refused(loss, strict):
     with pytest.raises(Exception, match="depends on the data"):
