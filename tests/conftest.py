@@ -54,7 +54,7 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], 
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--examples", type=int, default=25, help="how many examples each property is tried on")
+    parser.addoption("--examples", type=int, default=15, help="how many examples each property is tried on")
 
 
 @pytest.fixture

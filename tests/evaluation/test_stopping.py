@@ -92,7 +92,7 @@ def test_a_worker_that_dies_is_named_and_the_others_are_kept(folders, save, mask
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in Linux' /proc")
-@pytest.mark.parametrize(("name", "to_all"), [("SIGTERM", False), ("SIGINT", True)])
+@pytest.mark.parametrize(("name", "to_all"), [("SIGTERM", False), pytest.param("SIGINT", True, marks=pytest.mark.slow)])
 def test_a_signal_ends_every_process_and_leaves_no_half_file(folders, save, mask, name, to_all):
     copies(folders, save, mask, "slow")
     with evaluating(folders) as process:

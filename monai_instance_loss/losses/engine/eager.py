@@ -29,12 +29,16 @@ def eager(method: _Method) -> _Method:
     disabled: list[Callable[..., Any]] = []
 
     @functools.wraps(method)
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
         _refuse_transforms(type(self).__name__, (*args, *kwargs.values()))
+        return method(self, *args, **kwargs)
+
+    @functools.wraps(method)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         if "torch._dynamo" not in sys.modules:
-            return method(self, *args, **kwargs)
+            return checked(self, *args, **kwargs)
         if not disabled:
-            disabled.append(sys.modules["torch._dynamo"].disable(method, reason=_REASON))
+            disabled.append(sys.modules["torch._dynamo"].disable(checked, reason=_REASON))
         return disabled[0](self, *args, **kwargs)
 
     # what torch.compile looks for before it traces a function
