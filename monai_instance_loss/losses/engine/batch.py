@@ -69,7 +69,7 @@ class Batch:
         """Bool (R, *spatial), False on ignored voxels."""
         return torch.ones_like(self.target) if self.ignored is None else ~self.ignored
 
-    @cached_property
+    @property
     def target_position(self) -> torch.Tensor:
         """int64 (T,): flat positions of the target's voxels, ascending."""
         if self._target_position is None:

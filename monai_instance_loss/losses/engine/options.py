@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from monai_instance_loss._ignored import ignored_voxels
+from monai_instance_loss._ignored import holds, ignored_voxels
 from monai_instance_loss.losses.engine.batch import Batch
 from monai_instance_loss.losses.engine.target import (
     TargetMask,
@@ -114,13 +114,15 @@ class InputOptions:
         """What the pixel loss gets: input and target untouched, but for instance maps and ignored voxels.
 
         An instance map becomes the binary mask that a pixel loss expects. Ignored voxels reach a pixel loss that does
-        know this ``ignore_index`` as certain and correct background, which adds nothing to a sum over voxels.
+        not know this ``ignore_index`` as certain and correct background, which adds nothing to a sum over voxels.
         """
         ignored = ignored_voxels(target.detach().as_subclass(torch.Tensor), self.ignore_index)
         if self.target_is_instances:
             mask = (target > 0).to(input.dtype)
             target = (
-                mask if self.ignore_index is None else mask.masked_fill(target == self.ignore_index, self.ignore_index)
+                mask
+                if self.ignore_index is None
+                else mask.masked_fill(holds(target, self.ignore_index), self.ignore_index)
             )
         if ignored is None or getattr(pixel_loss, "ignore_index", None) == self.ignore_index:
             return input, target

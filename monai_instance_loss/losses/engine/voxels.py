@@ -57,13 +57,13 @@ class Voxels(ABC):
     def ce_off(self) -> torch.Tensor:
         """Cross-entropy of any other voxel, -log(1 - p)."""
 
-    @abstractmethod
     def at(self, position: torch.Tensor) -> Voxels:
         """The voxels (n,) at flat positions (n,) among these."""
+        return _MappedVoxels(self, lambda values: values.reshape(-1).index_select(0, position))
 
-    @abstractmethod
     def zeroed(self, mask: torch.Tensor) -> Voxels:
         """The same voxels with a probability of 0 where the mask is True."""
+        return _MappedVoxels(self, lambda values: values.masked_fill(mask, 0))
 
     def map(self, name: Map) -> torch.Tensor:
         """The map of that name, or the value of a map that is a function."""
@@ -198,10 +198,6 @@ class SoftmaxVoxels(Voxels):
         """The voxels at flat positions."""
         return _PickedSoftmax(self, position)
 
-    def zeroed(self, mask: torch.Tensor) -> Voxels:
-        """The same, 0 where the mask is True."""
-        return _MappedVoxels(self, lambda values: values.masked_fill(mask, 0))
-
     @cached_property
     def total(self) -> torch.Tensor:
         """Logarithm (B, 1, *spatial) of the sum of all classes' exponentials."""
@@ -242,12 +238,6 @@ class _PickedSoftmax(Voxels):
     def ce_off(self) -> torch.Tensor:
         return _one_minus(self.p, self._of_voxel(self._every.total - self._every.rest))
 
-    def at(self, position: torch.Tensor) -> Voxels:
-        return _MappedVoxels(self, lambda values: values.index_select(0, position))
-
-    def zeroed(self, mask: torch.Tensor) -> Voxels:
-        return _MappedVoxels(self, lambda values: values.masked_fill(mask, 0))
-
     def _of_voxel(self, values: torch.Tensor) -> torch.Tensor:
         logits, first = self._every.logits, self._every.first
         size, count = logits.shape[2:].numel(), logits.shape[1] - first
@@ -273,12 +263,6 @@ class _MappedVoxels(Voxels):
     @cached_property
     def ce_off(self) -> torch.Tensor:
         return self._change(self._source.ce_off)
-
-    def at(self, position: torch.Tensor) -> Voxels:
-        return _MappedVoxels(self, lambda values: values.reshape(-1).index_select(0, position))
-
-    def zeroed(self, mask: torch.Tensor) -> Voxels:
-        return _MappedVoxels(self, lambda values: values.masked_fill(mask, 0))
 
 
 def _one_minus(p: torch.Tensor, of_ruling: torch.Tensor) -> torch.Tensor:

@@ -22,7 +22,7 @@ from monai_instance_loss.losses.engine.reduction import Averaging
 from monai_instance_loss.losses.engine.region import ImageLoss
 from monai_instance_loss.losses.pixel.default import default_pixel_loss
 
-__all__ = ["OverlapLoss", "Term", "TermsLoss"]
+__all__ = ["OverlapLoss", "Term", "TermsLoss", "over_samples"]
 
 
 class Term(NamedTuple):
@@ -37,6 +37,12 @@ class Term(NamedTuple):
     value: Callable[[Overlap, Any], torch.Tensor]
     criterion: str | None = None
     looks_at_voxels: bool = False
+
+
+def over_samples(overlap: Overlap, loss: Any, values: torch.Tensor) -> torch.Tensor:
+    """One number from values (B * C,), one for each sample and class, averaged as the loss says."""
+    value: torch.Tensor = loss.averaging.samples(values, overlap.shape, overlap.classes_present)
+    return value
 
 
 class TermsLoss(_Loss, ABC):

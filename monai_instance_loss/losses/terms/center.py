@@ -16,7 +16,7 @@ from monai_instance_loss.losses.engine.region import RegionLoss, RegionSums
 from monai_instance_loss.losses.engine.voxels import ProbabilityVoxels
 from monai_instance_loss.losses.pixel.adapters import Criterion
 from monai_instance_loss.losses.terms import masked
-from monai_instance_loss.losses.terms.base import Term
+from monai_instance_loss.losses.terms.base import Term, over_samples
 
 __all__ = ["CENTER", "center_scores"]
 
@@ -80,8 +80,7 @@ def center_scores(overlap: VoxelOverlap, criterion: Criterion, radius: int) -> t
 
 def _center(overlap: Overlap, loss: Any) -> torch.Tensor:
     values = center_scores(with_voxels(overlap), loss.center_loss, loss.center_radius)
-    value: torch.Tensor = loss.averaging.samples(values, overlap.shape, overlap.classes_present)
-    return value
+    return over_samples(overlap, loss, values)
 
 
 CENTER = Term(_center, "center_loss", looks_at_voxels=True)

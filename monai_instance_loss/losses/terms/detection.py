@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from monai_instance_loss.losses.engine.overlap import Overlap, Side
-from monai_instance_loss.losses.terms.base import Term
+from monai_instance_loss.losses.terms.base import Term, over_samples
 
 __all__ = ["FALSE", "FDR", "MISSED", "SOFT_F1", "false_scores", "fdr_scores", "missed_scores", "soft_f1_scores"]
 
@@ -78,18 +78,13 @@ def fdr_scores(overlap: Overlap) -> torch.Tensor:
     return torch.where(predicted, rate, 0 * rate)
 
 
-def _over_samples(overlap: Overlap, loss: Any, values: torch.Tensor) -> torch.Tensor:
-    value: torch.Tensor = loss.averaging.samples(values, overlap.shape, overlap.classes_present)
-    return value
-
-
 def _soft_f1(overlap: Overlap, loss: Any) -> torch.Tensor:
     scores, scored = soft_f1_scores(overlap)
     value: torch.Tensor = loss.averaging.scored(1 - scores, scored)
     return value
 
 
-MISSED = Term(lambda overlap, loss: _over_samples(overlap, loss, missed_scores(overlap, loss.count_as_rate)))
-FALSE = Term(lambda overlap, loss: _over_samples(overlap, loss, false_scores(overlap, loss.count_as_rate)))
-FDR = Term(lambda overlap, loss: _over_samples(overlap, loss, fdr_scores(overlap)))
+MISSED = Term(lambda overlap, loss: over_samples(overlap, loss, missed_scores(overlap, loss.count_as_rate)))
+FALSE = Term(lambda overlap, loss: over_samples(overlap, loss, false_scores(overlap, loss.count_as_rate)))
+FDR = Term(lambda overlap, loss: over_samples(overlap, loss, fdr_scores(overlap)))
 SOFT_F1 = Term(_soft_f1)

@@ -9,7 +9,7 @@ from monai.data.box_utils import box_giou, box_iou
 
 from monai_instance_loss.instances import merge_boxes, segment_sum
 from monai_instance_loss.losses.engine.overlap import InstanceScores, Overlap, Side, VoxelOverlap, with_voxels
-from monai_instance_loss.losses.terms.base import Term
+from monai_instance_loss.losses.terms.base import Term, over_samples
 from monai_instance_loss.losses.terms.segmentation import scores_of_both
 
 __all__ = ["PROXIMITY", "proximity_scores"]
@@ -68,8 +68,7 @@ def proximity_scores(
 def _proximity(overlap: Overlap, loss: Any) -> torch.Tensor:
     true, pred = scores_of_both(overlap, loss)
     values = proximity_scores(with_voxels(overlap), true, pred, loss.proximity, loss.box_distance)
-    value: torch.Tensor = loss.averaging.samples(values, overlap.shape, overlap.classes_present)
-    return value
+    return over_samples(overlap, loss, values)
 
 
 PROXIMITY = Term(_proximity, "instance_loss", looks_at_voxels=True)
