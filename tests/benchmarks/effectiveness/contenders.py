@@ -1,0 +1,76 @@
+"""The rows of the benchmark: what is trained with what. Everything else is the same for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from monai.losses import DiceCELoss, DiceFocalLoss, DiceLoss, TverskyLoss
+
+from monai_instance_loss.losses import BiCCLoss, BlobLoss, CCLoss, ICILoss, InstanceLoss, SoftInstanceF1Loss
+from monai_instance_loss.losses.pixel import FocalTverskyLoss, UnifiedFocalLoss
+
+SPACING_MM = (2.0, 2.0, 3.0)
+
+
+def pixel() -> torch.nn.Module:
+    """The pixel loss of every compound row. Over the batch: by sample, a patch without lesions has a Dice loss of 1."""
+    return DiceCELoss(sigmoid=True, batch=True)
+
+
+def instance(**options: object) -> torch.nn.Module:
+    """InstanceLoss with the pixel loss of all rows."""
+    return InstanceLoss(sigmoid=True, pixel_loss=pixel(), **options)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One row.
+
+    Args:
+        loss: makes the loss, called on logits and a binary target.
+        crops: how patches are drawn: "voxels" (MONAI's RandCropByPosNegLabeld) or "instances" (RandCropByInstanced).
+        members: rows whose models of the same seed and the next are averaged; nothing is trained then.
+    """
+
+    loss: Callable[[], torch.nn.Module]
+    crops: str = "voxels"
+
+
+CONTENDERS = {
+    "DiceCE": Contender(pixel),
+    "InstanceLoss": Contender(instance),
+    "BiCC": Contender(lambda: BiCCLoss(sigmoid=True, pixel_loss=pixel(), spacing_mm=SPACING_MM)),
+    "CC": Contender(lambda: CCLoss(sigmoid=True, pixel_loss=pixel(), spacing_mm=SPACING_MM)),
+    "blob": Contender(lambda: BlobLoss(sigmoid=True, pixel_loss=pixel())),
+    "SoftF1": Contender(lambda: SoftInstanceF1Loss(sigmoid=True, pixel_loss=pixel(), weights={"pixel": 1})),
+    "DiceCE, crops by instance": Contender(pixel, crops="instances"),
+    "ICI": Contender(lambda: ICILoss(sigmoid=True, pixel_loss=pixel())),
+    "Dice": Contender(lambda: DiceLoss(sigmoid=True, batch=True)),
+    "DiceFocal": Contender(lambda: DiceFocalLoss(sigmoid=True, batch=True)),
+    "Tversky": Contender(lambda: TverskyLoss(sigmoid=True, batch=True, alpha=0.3, beta=0.7)),
+    "focal Tversky": Contender(lambda: FocalTverskyLoss(sigmoid=True)),
+    "unified focal": Contender(lambda: UnifiedFocalLoss(sigmoid=True)),
+    "+ center": Contender(lambda: instance(weights={"center": 1})),
+    "+ false": Contender(lambda: instance(weights={"false": 1})),
+    "+ missed": Contender(lambda: instance(weights={"missed": 1})),
+    "+ proximity": Contender(lambda: instance(weights={"proximity": 1}, proximity="mean")),
+    "all seven": Contender(
+        lambda: instance(
+            weights={"center": 1, "false": 1, "missed": 1, "proximity": 1},
+            proximity="mean",
+        )
+    ),
+    "instance alone": Contender(lambda: instance(weights={"instance_pred": 0})),
+    "instance_pred alone": Contender(lambda: instance(weights={"instance": 0})),
+    "weights 0.5": Contender(lambda: instance(weights={"instance": 0.5, "instance_pred": 0.5})),
+    "weights 2": Contender(lambda: instance(weights={"instance": 2, "instance_pred": 2})),
+    "threshold 0.02": Contender(lambda: instance(threshold=0.02)),
+    "threshold 0.3": Contender(lambda: instance(threshold=0.3)),
+    "threshold 0.5": Contender(lambda: instance(threshold=0.5)),
+    "average over samples": Contender(lambda: instance(average_over="sample")),
+    "with other true positives": Contender(lambda: instance(exclude_other_tp=False)),
+}
+
+MAIN = ("DiceCE", "InstanceLoss", "BiCC", "CC", "blob", "SoftF1")

@@ -1,0 +1,77 @@
+"""Which loss finds more lesions? Trains every row in every regime, scores it on test cases, and compares.
+
+A run that is finished is not run again; a run that was killed starts again. Nothing is chosen on test cases.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+from contenders import CONTENDERS, MAIN
+from regimes import REGIMES
+from tqdm import tqdm
+from train_one import train_one
+
+HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent))
+from machine import describe  # noqa: E402
+
+ROOT = HERE.parents[2]
+RESULTS = HERE.parent / "results" / "effectiveness"
+
+
+def plan(regimes: list[str], rows: list[str], seeds: list[int]) -> list[tuple[str, str, int]]:
+    """(regime, row, seed) in the order of running: a seed of all rows before the next one."""
+    return [(regime, row, seed) for regime in regimes for seed in seeds for row in rows]
+
+
+def file_name(row: str) -> str:
+    """The row's name as that of a file."""
+    return row.replace("+ ", "plus_").replace(", ", "_").replace(" ", "_")
+
+
+def run_one(work: Path, commit: str, regime: str, row: str, seed: int) -> str:
+    """One run in a process of its own, on one core: two runs side by side are faster than two cores for one."""
+    torch.set_num_threads(1)
+    out = work / regime / file_name(row) / f"seed{seed}.npz"
+    if not out.exists():
+        origin = {"commit": commit, "machine": describe(torch.device("cpu"))}
+        train_one(row, seed, REGIMES[regime].cases(work), out, origin)
+    return f"{regime}, {row}, seed {seed}"
+
+
+def checked_commit() -> str:
+    """The commit of the code; an error where losses or data differ from it."""
+    frozen = [f"monai_instance_loss/{part}" for part in ("losses", "instances", "data")]
+    changed = subprocess.run(["git", "status", "--porcelain", *frozen], cwd=ROOT, capture_output=True, text=True)
+    if changed.returncode or changed.stdout:
+        raise SystemExit(f"Expected losses and data as committed, but got changes: {changed.stdout or changed.stderr}")
+    return subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--regimes", nargs="+", choices=REGIMES, default=["wmh"])
+    parser.add_argument("--rows", nargs="+", choices=CONTENDERS, default=list(MAIN))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--jobs", type=int, default=2, help="runs side by side, one core each")
+    parser.add_argument("--work", type=Path, default=ROOT / "runs" / "effectiveness")
+    options = parser.parse_args()
+    commit = checked_commit()
+    for regime in options.regimes:
+        REGIMES[regime].cases(options.work)
+    runs = plan(options.regimes, options.rows, options.seeds)
+    with ProcessPoolExecutor(options.jobs, get_context("spawn"), max_tasks_per_child=1) as pool:
+        jobs = [pool.submit(run_one, options.work, commit, *run) for run in runs]
+        for job in tqdm(as_completed(jobs), total=len(jobs), desc="Runs", unit="run"):
+            tqdm.write(job.result())
+
+
+if __name__ == "__main__":
+    main()
