@@ -8,15 +8,19 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 import torch
 from contenders import CONTENDERS, MAIN
 from regimes import REGIMES
+from score_one import VOXEL_MM3, Case, score_run
+from store import collect, is_scored, save_scores
 from tqdm import tqdm
-from train_one import train_one
+from train_one import SETTINGS, Cases, load, train_one
 
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent))
@@ -36,14 +40,25 @@ def file_name(row: str) -> str:
     return row.replace("+ ", "plus_").replace(", ", "_").replace(" ", "_")
 
 
-def run_one(work: Path, commit: str, regime: str, row: str, seed: int) -> str:
+def run_one(work: Path, commit: str, train: bool, regime: str, row: str, seed: int) -> str:
     """One run in a process of its own, on one core: two runs side by side are faster than two cores for one."""
     torch.set_num_threads(1)
-    out = work / regime / file_name(row) / f"seed{seed}.npz"
-    if not out.exists():
-        origin = {"commit": commit, "machine": describe(torch.device("cpu"))}
-        train_one(row, seed, REGIMES[regime].cases(work), out, origin)
+    stem = work / regime / file_name(row) / f"seed{seed}"
+    parts = REGIMES[regime].cases(work)
+    out = stem.with_suffix(".npz")
+    if train and not out.exists():
+        train_one(row, seed, parts, out, {"commit": commit, "machine": describe(torch.device("cpu"))})
+    if out.exists() and not is_scored(stem):
+        val, test = (stored_cases(out, part, parts[part]) for part in ("val", "test"))
+        save_scores(stem, {"regime": regime, "row": row, "seed": seed}, *score_run(val, test))
     return f"{regime}, {row}, seed {seed}"
+
+
+def stored_cases(path: Path, part: str, cases: Cases) -> Iterator[Case]:
+    """The cases of a part with the predictions of a run."""
+    with np.load(path) as stored:
+        for case, item in zip(cases, load(cases), strict=True):
+            yield Case.of(case["case"], stored[f"{part}/{case['case']}"], item["wmh"][0], VOXEL_MM3)
 
 
 def checked_commit() -> str:
@@ -62,15 +77,18 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side, one core each")
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "effectiveness")
+    parser.add_argument("--score-only", action="store_true", help="train nothing; score what has been trained")
     options = parser.parse_args()
-    commit = checked_commit()
+    commit = "" if options.score_only else checked_commit()
     for regime in options.regimes:
         REGIMES[regime].cases(options.work)
     runs = plan(options.regimes, options.rows, options.seeds)
     with ProcessPoolExecutor(options.jobs, get_context("spawn"), max_tasks_per_child=1) as pool:
-        jobs = [pool.submit(run_one, options.work, commit, *run) for run in runs]
+        jobs = [pool.submit(run_one, options.work, commit, not options.score_only, *run) for run in runs]
         for job in tqdm(as_completed(jobs), total=len(jobs), desc="Runs", unit="run"):
             tqdm.write(job.result())
+    n_runs = collect(options.work, RESULTS, {"command": "python " + " ".join(sys.argv), "settings": SETTINGS})
+    print(f"{n_runs} runs are in {RESULTS}")
 
 
 if __name__ == "__main__":
