@@ -12,7 +12,7 @@ from monai_instance_loss._optional import import_extra
 from .anatomy import Anatomy
 from .blobs import draw_blob, seed_voxels
 from .diseases import DISEASES, Disease
-from .focal import draw_focal
+from .focal_lesions import draw_focal_lesions
 from .noise import smooth_noise
 
 __all__ = ["LESION", "OTHER", "Lesions", "draw_lesions"]
@@ -71,7 +71,7 @@ def draw_lesions(rng: np.random.Generator, anatomy: Anatomy, disease: Disease = 
     if disease.focal is None:
         mask, cavity_depth = _draw_white_matter_disease(rng, anatomy)
     else:
-        mask, cavity_depth = draw_focal(rng, anatomy, disease.focal)
+        mask, cavity_depth = draw_focal_lesions(rng, anatomy, disease.focal)
     mask = _drop_specks(mask, anatomy)
     other = OTHER * (cavity_depth > 0)
     label = np.where(mask, LESION, other).astype(np.uint8)

@@ -11,7 +11,7 @@ from .anatomy import Anatomy
 from .blobs import draw_blob, seed_voxels
 from .diseases import FocalLaw
 
-__all__ = ["draw_focal"]
+__all__ = ["draw_focal_lesions"]
 
 ndimage = import_extra("scipy.ndimage")
 
@@ -23,7 +23,7 @@ _RIM_MM = 2.0
 _RIM_DEPTH = 0.25
 
 
-def draw_focal(rng: np.random.Generator, anatomy: Anatomy, law: FocalLaw) -> tuple[BoolArray, FloatArray]:
+def draw_focal_lesions(rng: np.random.Generator, anatomy: Anatomy, law: FocalLaw) -> tuple[BoolArray, FloatArray]:
     """Draw the separate lesions of one case, none of which touches another.
 
     Source: `FocalLaw`.
@@ -41,7 +41,7 @@ def draw_focal(rng: np.random.Generator, anatomy: Anatomy, law: FocalLaw) -> tup
         >>> from monai_instance_loss.data.anatomy import draw_anatomy
         >>> from monai_instance_loss.data.diseases import DISEASES
         >>> rng = np.random.default_rng(0)
-        >>> mask, depth = draw_focal(rng, draw_anatomy(rng, (4, 4, 6)), DISEASES["metastases"].focal)
+        >>> mask, depth = draw_focal_lesions(rng, draw_anatomy(rng, (4, 4, 6)), DISEASES["metastases"].focal)
         >>> bool(mask[depth > 0].all())
         True
     """
