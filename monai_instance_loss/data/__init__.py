@@ -1,16 +1,19 @@
-"""Synthetic brain MRI with white matter hyperintensities, and reading of data laid out as the WMH Challenge."""
+"""Synthetic brain MRI with lesions, and reading of data laid out as the WMH Challenge."""
 
 from __future__ import annotations
 
 from .cases import find_wmh_cases
 from .dataset import wmh_cases
+from .diseases import DISEASES, Disease
 from .sites import SITES, Site
 from .split import split_cases
 from .synthesis import WMHCase, synthesize_wmh_case
 from .writing import write_wmh_dataset
 
 __all__ = [
+    "DISEASES",
     "SITES",
+    "Disease",
     "Site",
     "WMHCase",
     "find_wmh_cases",

@@ -48,7 +48,7 @@ def acquire_flair(
     lesion = site.lesion_gain * lesions.severity * (anatomy.wm + 0.8 * anatomy.gm)
     # A bright lining inside a lesion does not add up: the lesion is as bright as it is.
     signal += np.maximum(lesion, confounders)
-    signal = _place_infarct(signal, lesions.infarct_depth, core=0.45, rim=1.75)
+    signal = _place_cavity(signal, lesions.cavity_depth, core=0.45, rim=1.75)
     signal += _extracranial(rng, anatomy, fat=1.25, marrow=0.45, muscle=0.5)
     return _scan(rng, signal, anatomy, site.flair_scale, site)
 
@@ -78,13 +78,13 @@ def acquire_t1(rng: np.random.Generator, site: Site, anatomy: Anatomy, lesions: 
     """
     signal = anatomy.wm + 0.72 * anatomy.gm + 0.28 * anatomy.csf + 0.8 * anatomy.t1_detail
     signal -= 0.32 * lesions.severity * anatomy.wm
-    signal = _place_infarct(signal, lesions.infarct_depth, core=0.32, rim=0.6)
+    signal = _place_cavity(signal, lesions.cavity_depth, core=0.32, rim=0.6)
     signal += _extracranial(rng, anatomy, fat=1.3, marrow=0.55, muscle=0.5)
     return _scan(rng, signal, anatomy, site.t1_scale, site)
 
 
-def _place_infarct(signal: FloatArray, depth: FloatArray, core: float, rim: float) -> FloatArray:
-    """Cross-fade tissue into a rim of gliosis and the rim into a fluid-like core."""
+def _place_cavity(signal: FloatArray, depth: FloatArray, core: float, rim: float) -> FloatArray:
+    """Cross-fade tissue into a bright rim, of gliosis or uptake, and the rim into a fluid-like core."""
     inside = np.clip(depth / 0.12, 0, 1)
     hollow = np.clip((depth - 0.3) / 0.2, 0, 1)
     return np.asarray(signal * (1 - inside) + inside * (rim * (1 - hollow) + core * hollow), dtype=np.float32)

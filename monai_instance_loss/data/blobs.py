@@ -50,6 +50,7 @@ def draw_blob(
     seed: Sequence[int] | NDArray[np.int64],
     volume_mm3: float,
     spacing_mm: Sequence[float],
+    irregularity: float = 1.0,
 ) -> None:
     """Add an irregular connected blob to ``mask`` in place; nothing is added where none fits.
 
@@ -63,6 +64,7 @@ def draw_blob(
         seed: centre voxel.
         volume_mm3: volume wanted in mm3, at least two voxels.
         spacing_mm: voxel size in mm.
+        irregularity: 0 for a ball, 1 for a ragged and stretched one.
 
     Example:
         >>> mask = np.zeros((9, 9, 9), dtype=bool)
@@ -78,10 +80,11 @@ def draw_blob(
     jitter = rng.uniform(-0.4, 0.4, size=3)
     axes_mm = [(g + j) * s for g, j, s in zip(steps, jitter, spacing_mm, strict=True)]
     offset_mm = np.stack(np.meshgrid(*axes_mm, indexing="ij"))
-    metric = Rotation.from_quat(rng.standard_normal(4)).as_matrix() / rng.uniform(0.6, 1.5, size=3)[:, None]
+    rotation = Rotation.from_quat(rng.standard_normal(4)).as_matrix()
+    metric = rotation / rng.uniform(0.6, 1.5, size=3)[:, None] ** irregularity
     distance = np.linalg.norm(np.tensordot(metric, offset_mm, axes=1), axis=0)
     rough = ndimage.gaussian_filter(rng.standard_normal(distance.shape), [1.2 / s for s in spacing_mm])
-    distance *= 1 + 0.3 * np.clip(rough / max(float(rough.std()), 1e-6), -2, 2)
+    distance *= 1 + 0.3 * irregularity * np.clip(rough / max(float(rough.std()), 1e-6), -2, 2)
     free = allowed[box] & ~ndimage.binary_dilation(mask[box], _TOUCHING)
     if np.count_nonzero(free) < n_voxels:
         return

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from .anatomy import Anatomy
 from .blobs import seed_voxels
+from .diseases import DISEASES, Disease
 from .noise import smooth_noise
 
 __all__ = ["draw_confounders"]
@@ -14,16 +15,17 @@ __all__ = ["draw_confounders"]
 FloatArray = NDArray[np.float32]
 
 
-def draw_confounders(rng: np.random.Generator, anatomy: Anatomy) -> FloatArray:
+def draw_confounders(rng: np.random.Generator, anatomy: Anatomy, disease: Disease = DISEASES["wmh"]) -> FloatArray:
     """Draw what is bright on FLAIR without being a lesion, so that a network makes false lesions.
 
     Source: pitfalls named in the WMH Segmentation Challenge's annotation protocol and in the STRIVE criteria:
     ventricle lining and septum, insular and cingulate cortex, choroid plexus and vessels, pulsation and
-    truncation artefacts.
+    truncation artefacts; for microbleeds, after the rating scales for them, vessels.
 
     Args:
         rng: random generator.
         anatomy: anatomy of the case.
+        disease: how many look-alikes there are beyond, and how bright.
 
     Returns:
         Signal to add to FLAIR, (X, Y, Z) float32, with white matter at 1.
@@ -36,7 +38,9 @@ def draw_confounders(rng: np.random.Generator, anatomy: Anatomy) -> FloatArray:
     """
     bright = np.maximum(_lining(rng, anatomy), _bright_cortex(rng, anatomy))
     bright = np.maximum(bright, _dots(rng, anatomy))
-    return np.asarray(bright + _pulsation(rng, anatomy) + _truncation(rng, anatomy), dtype=np.float32)
+    pulsation, truncation = _pulsation(rng, anatomy), _truncation(rng, anatomy)
+    bright = np.maximum(bright, _lookalikes(rng, anatomy, disease))
+    return np.asarray(bright + pulsation + truncation, dtype=np.float32)
 
 
 def _lining(rng: np.random.Generator, anatomy: Anatomy) -> FloatArray:
@@ -69,16 +73,45 @@ def _dots(rng: np.random.Generator, anatomy: Anatomy) -> FloatArray:
             seed_voxels(rng, plexus.astype(np.float32), int(rng.integers(2, 6))),
         ]
     )
+    radius_mm = rng.uniform(1.0, 2.0, size=len(seeds))
+    heights = rng.uniform(0.6, 1.3, size=len(seeds))
+    return np.asarray(_paint(anatomy, seeds, radius_mm, heights) * (1 - anatomy.wm) ** 2, dtype=np.float32)
+
+
+def _lookalikes(rng: np.random.Generator, anatomy: Anatomy, disease: Disease) -> FloatArray:
+    """As bright as the disease's lesions: half of them vessels cut across in sulci, half streaks through tissue."""
+    n_dots, n_streaks = (int(n) // 2 for n in rng.integers(*disease.n_lookalikes, size=2, endpoint=True))
+    tissue = anatomy.gm + anatomy.wm
+    sulci = (anatomy.csf > 0.4) & (anatomy.brain_mm < -2) & (anatomy.ventricle_mm > 5)
+    inside = (tissue > 0.8) & (anatomy.brain_mm < -6) & (anatomy.ventricle_mm > 3)
+    low, high = disease.contrast[0], sum(disease.contrast)
+    dots = seed_voxels(rng, sulci.astype(np.float32), n_dots)
+    # Fluid is darker than white matter by about 0.7, which a dot in it makes up for.
+    dot_heights = 0.7 + rng.uniform(low, high, size=len(dots))
+    bright = _paint(anatomy, dots, rng.uniform(1.5, 2.5, size=len(dots)), dot_heights) * (1 - tissue)
+    for start in seed_voxels(rng, inside.astype(np.float32), n_streaks):
+        direction, length_mm = rng.standard_normal(3), float(rng.uniform(10, 22))
+        along_mm = np.linspace(-length_mm / 2, length_mm / 2, 15)[:, None] * direction / np.linalg.norm(direction)
+        line = np.unique(np.rint(start + along_mm / anatomy.spacing_mm).astype(np.int64), axis=0)
+        line = line[((line >= 0) & (line < tissue.shape)).all(axis=1)]
+        streak = _paint(anatomy, line, np.ones(len(line)), np.full(len(line), rng.uniform(low, high)))
+        bright = np.maximum(bright, streak * tissue * (anatomy.ventricle_mm > 1))
+    return np.asarray(bright, dtype=np.float32)
+
+
+def _paint(
+    anatomy: Anatomy, centres: NDArray[np.int64], radius_mm: NDArray[np.float64], heights: NDArray[np.float64]
+) -> FloatArray:
+    """Soft dots; where they overlap the brightest counts."""
     dots = np.zeros_like(anatomy.wm)
     # Below the voxel size a dot would be lost between voxel centres, as its signal is taken there.
-    radius_mm = np.maximum(rng.uniform(1.0, 2.0, size=(len(seeds), 1)), 0.6 * np.asarray(anatomy.spacing_mm))
-    heights = rng.uniform(0.6, 1.3, size=len(seeds))
-    for seed, radius, height in zip(seeds, radius_mm, heights, strict=True):
-        box = tuple(slice(max(0, c - 4), min(c + 5, n)) for c, n in zip(seed, dots.shape, strict=True))
-        steps = np.ogrid[tuple(slice(b.start - c, b.stop - c) for b, c in zip(box, seed, strict=True))]
+    radii_mm = np.maximum(radius_mm[:, None], 0.6 * np.asarray(anatomy.spacing_mm))
+    for centre, radius, height in zip(centres, radii_mm, heights, strict=True):
+        box = tuple(slice(max(0, c - 4), min(c + 5, n)) for c, n in zip(centre, dots.shape, strict=True))
+        steps = np.ogrid[tuple(slice(b.start - c, b.stop - c) for b, c in zip(box, centre, strict=True))]
         square = sum((g * s / r) ** 2 for g, s, r in zip(steps, anatomy.spacing_mm, radius, strict=True))
         dots[box] = np.maximum(dots[box], height * np.exp(-square))
-    return np.asarray(dots * (1 - anatomy.wm) ** 2, dtype=np.float32)
+    return dots
 
 
 def _pulsation(rng: np.random.Generator, anatomy: Anatomy) -> FloatArray:

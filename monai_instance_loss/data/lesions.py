@@ -11,6 +11,8 @@ from monai_instance_loss._optional import import_extra
 
 from .anatomy import Anatomy
 from .blobs import draw_blob, seed_voxels
+from .diseases import DISEASES, Disease
+from .focal_lesions import draw_focal_lesions
 from .noise import smooth_noise
 
 __all__ = ["LESION", "OTHER", "Lesions", "draw_lesions"]
@@ -34,9 +36,9 @@ class Lesions:
     Source: drawn by `draw_lesions`.
 
     Args:
-        label: 0 background, 1 white matter hyperintensity, 2 other pathology; uint8.
-        severity: signal change of white matter hyperintensities, 0 to about 1, with a soft rim; float32.
-        infarct_depth: 0 outside other pathology, rising to 1 at its core; float32.
+        label: 0 background, 1 lesion of the disease, 2 other pathology; uint8.
+        severity: signal change of lesions, 0 to about 1, with a soft rim; float32.
+        cavity_depth: 0 outside infarcts and rings, rising to 1 at their fluid-like core; float32.
 
     Example:
         >>> from monai_instance_loss.data.anatomy import draw_anatomy
@@ -47,17 +49,18 @@ class Lesions:
 
     label: NDArray[np.uint8]
     severity: FloatArray
-    infarct_depth: FloatArray
+    cavity_depth: FloatArray
 
 
-def draw_lesions(rng: np.random.Generator, anatomy: Anatomy) -> Lesions:
-    """Draw periventricular and deep white matter hyperintensities, and in a quarter of the cases an infarct.
+def draw_lesions(rng: np.random.Generator, anatomy: Anatomy, disease: Disease = DISEASES["wmh"]) -> Lesions:
+    """Draw the lesions of one case: of white matter disease, or separate ones as the disease has them.
 
-    Source: the look of age-related white matter disease (Fazekas scale), not a fit to data.
+    Source: the look of age-related white matter disease (Fazekas scale), and `Disease`; not a fit to data.
 
     Args:
         rng: random generator.
         anatomy: anatomy of the case.
+        disease: what the lesions are like.
 
     Example:
         >>> from monai_instance_loss.data.anatomy import draw_anatomy
@@ -65,18 +68,27 @@ def draw_lesions(rng: np.random.Generator, anatomy: Anatomy) -> Lesions:
         >>> bool((draw_lesions(rng, draw_anatomy(rng, (4, 4, 6))).label == LESION).any())
         True
     """
+    if disease.focal is None:
+        mask, cavity_depth = _draw_white_matter_disease(rng, anatomy)
+    else:
+        mask, cavity_depth = draw_focal_lesions(rng, anatomy, disease.focal)
+    mask = _drop_specks(mask, anatomy)
+    other = OTHER * (cavity_depth > 0)
+    label = np.where(mask, LESION, other).astype(np.uint8)
+    return Lesions(label=label, severity=_severity(rng, anatomy, mask, disease.contrast), cavity_depth=cavity_depth)
+
+
+def _draw_white_matter_disease(rng: np.random.Generator, anatomy: Anatomy) -> tuple[BoolArray, FloatArray]:
+    """Periventricular and deep hyperintensities, and in a quarter of the cases the depth of an infarct."""
     load = float(rng.beta(1.3, 1.5))
     infarct_depth = _draw_infarct(rng, anatomy) if rng.random() < 0.25 else np.zeros_like(anatomy.wm)
-    infarct = infarct_depth > 0
     x, _, z = anatomy.points_mm
     # Cerebellum, brain stem and corpus callosum are left out: white matter disease mostly spares them.
     allowed = (anatomy.wm > 0.6) & (np.abs(x) > 7) & (z > -18) & (anatomy.ventricle_mm > 0) & (anatomy.brain_mm < -4)
-    allowed &= ~ndimage.binary_dilation(infarct, _TOUCHING, iterations=2)
+    allowed &= ~ndimage.binary_dilation(infarct_depth > 0, _TOUCHING, iterations=2)
     mask = _draw_periventricular(rng, anatomy, allowed, load)
     _draw_deep(rng, anatomy, allowed, mask, load)
-    mask = _drop_specks(mask, anatomy)
-    label = np.where(mask, LESION, np.where(infarct, OTHER, 0)).astype(np.uint8)
-    return Lesions(label=label, severity=_severity(rng, anatomy, mask), infarct_depth=infarct_depth)
+    return mask, infarct_depth
 
 
 def _draw_periventricular(rng: np.random.Generator, anatomy: Anatomy, allowed: BoolArray, load: float) -> BoolArray:
@@ -131,11 +143,11 @@ def _drop_specks(mask: BoolArray, anatomy: Anatomy) -> BoolArray:
     return np.asarray(fits[labels], dtype=np.bool_)
 
 
-def _severity(rng: np.random.Generator, anatomy: Anatomy, mask: BoolArray) -> FloatArray:
+def _severity(rng: np.random.Generator, anatomy: Anatomy, mask: BoolArray, contrast: tuple[float, float]) -> FloatArray:
     """Faint for small lesions, strong for large ones; the rim fades outwards over about a millimetre."""
     labels, n = ndimage.label(mask, _TOUCHING)
     volume_mm3 = np.bincount(labels.ravel(), minlength=n + 1) * np.prod(anatomy.spacing_mm)
-    height = (0.27 + 0.42 * (1 - np.exp(-volume_mm3 / 300))) * rng.uniform(0.85, 1.2, size=n + 1)
+    height = (contrast[0] + contrast[1] * (1 - np.exp(-volume_mm3 / 300))) * rng.uniform(0.85, 1.2, size=n + 1)
     height[0] = 0
     mottled = 1 + 0.12 * smooth_noise(rng, mask.shape, anatomy.spacing_mm, 6.0)
     sharp = (height[labels] * mottled).astype(np.float32)

@@ -17,6 +17,7 @@ from monai_instance_loss._optional import import_extra
 from monai_instance_loss._whole_file import whole_file
 
 from .cases import WMH_NAME, find_wmh_cases
+from .diseases import get_disease
 from .sites import SITES, get_site
 from .synthesis import WMHCase, check_spacing_mm, synthesize_wmh_case
 
@@ -34,12 +35,13 @@ def write_wmh_dataset(
     sites: Sequence[str] = tuple(SITES),
     spacing_mm: Sequence[float] | None = None,
     seed: int = 0,
+    disease: str = "wmh",
     progress: bool = True,
 ) -> list[dict[str, str]]:
     """Write synthetic cases in the folder layout of the WMH Segmentation Challenge.
 
     Source: layout of https://wmh.isi.uu.nl: ``<root>/<site>/<case>/pre/FLAIR.nii.gz``, ``pre/T1.nii.gz`` and
-    ``wmh.nii.gz``. A case's voxels depend on ``seed``, its site and its number only, so a larger data set
+    ``wmh.nii.gz``. A case's voxels depend on ``seed``, its site, its number and the disease only, so a larger data set
     holds the smaller one. Every file appears whole or not at all, and ``wmh.nii.gz`` comes last; while the
     data set is unfinished, ``<root>/.unfinished`` says so.
 
@@ -49,6 +51,7 @@ def write_wmh_dataset(
         sites: scanners to mimic.
         spacing_mm: voxel size in mm of all cases; each site's own when left out.
         seed: non-negative integer.
+        disease: of all cases: "wmh", "microbleeds" or "metastases", see `synthesize_wmh_case`. File names stay.
         progress: show a progress bar.
 
     Returns:
@@ -70,6 +73,7 @@ def write_wmh_dataset(
     checked_count("cases_per_site", cases_per_site, minimum=1)
     checked_count("seed", seed, minimum=0)
     _check_sites(sites)
+    get_disease(disease)
     spacing = None if spacing_mm is None else check_spacing_mm(spacing_mm)
     folder = Path(root)
     _check_unused(folder)
@@ -77,8 +81,9 @@ def write_wmh_dataset(
     unfinished = folder / UNFINISHED_NAME
     unfinished.touch()
     plan = [(site, number) for site in sites for number in range(cases_per_site)]
-    for site, number in tqdm(plan, desc="Synthetic WMH cases", unit="case", disable=not progress):
-        case = synthesize_wmh_case(_case_seed(seed, site, number), site=site, spacing_mm=spacing)
+    for site, number in tqdm(plan, desc="Synthetic cases", unit="case", disable=not progress):
+        case_seed = _case_seed(seed, site, number)
+        case = synthesize_wmh_case(case_seed, site=site, spacing_mm=spacing, disease=disease)
         _write_case(folder / site / str(number), case)
     unfinished.unlink()
     return find_wmh_cases(folder)
