@@ -108,7 +108,7 @@ def missed_at_false(curves: pd.DataFrame, row: str, rule: str, allowed: Mapping[
 
 def steps_to_baseline(runs: list[Mapping], row: str) -> list[float]:
     """For each seed: steps to the baseline's last validation F1, as a share of all steps; inf where never."""
-    curves = {(run["row"], run["seed"]): run["curve"] for run in runs}
+    curves = {(run["row"], run["seed"]): run["curve"] for run in runs if "curve" in run}
     result = []
     for (name, seed), curve in sorted(curves.items()):
         if name == row and (BASELINE, seed) in curves:

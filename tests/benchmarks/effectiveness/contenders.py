@@ -9,7 +9,7 @@ import torch
 from monai.losses import DiceCELoss, DiceFocalLoss, DiceLoss, TverskyLoss
 
 from monai_instance_loss.losses import BiCCLoss, BlobLoss, CCLoss, ICILoss, InstanceLoss, SoftInstanceF1Loss
-from monai_instance_loss.losses.pixel import FocalTverskyLoss, UnifiedFocalLoss
+from monai_instance_loss.losses.pixel import DiceCERegionLoss, FocalTverskyLoss, TverskyRegionLoss, UnifiedFocalLoss
 
 SPACING_MM = (2.0, 2.0, 3.0)
 
@@ -31,11 +31,12 @@ class Contender:
     Args:
         loss: makes the loss, called on logits and a binary target.
         crops: how patches are drawn: "voxels" (MONAI's RandCropByPosNegLabeld) or "instances" (RandCropByInstanced).
-        members: rows whose models of the same seed and the next are averaged; nothing is trained then.
+        members: rows whose models of the same seed are averaged; nothing is trained then.
     """
 
     loss: Callable[[], torch.nn.Module]
     crops: str = "voxels"
+    members: tuple[str, ...] = ()
 
 
 CONTENDERS = {
@@ -69,8 +70,13 @@ CONTENDERS = {
     "threshold 0.02": Contender(lambda: instance(threshold=0.02)),
     "threshold 0.3": Contender(lambda: instance(threshold=0.3)),
     "threshold 0.5": Contender(lambda: instance(threshold=0.5)),
+    "criterion DiceCE": Contender(lambda: instance(instance_loss=DiceCERegionLoss())),
+    "criterion Tversky": Contender(lambda: instance(instance_loss=TverskyRegionLoss(alpha=0.3, beta=0.7))),
     "average over samples": Contender(lambda: instance(average_over="sample")),
     "with other true positives": Contender(lambda: instance(exclude_other_tp=False)),
 }
+
+# the paper's ensemble: two models of the family, which differ in their instance terms
+CONTENDERS["ensemble of two"] = Contender(instance, members=("InstanceLoss", "SoftF1"))
 
 MAIN = ("DiceCE", "InstanceLoss", "BiCC", "CC", "blob", "SoftF1")

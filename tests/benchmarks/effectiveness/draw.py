@@ -79,7 +79,7 @@ def f1_over_steps(cases: pd.DataFrame, runs: Sequence[dict]) -> Figure:
     """Validation F1 at a cut of 0.5: mean of the seeds and their range."""
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
     for row in rows_of(cases):
-        curves = [run["curve"] for run in runs if run["row"] == row]
+        curves = [run["curve"] for run in runs if run["row"] == row and "curve" in run]
         steps = [look["step"] for look in curves[0]]
         f1 = np.array([[look["f1"] for look in curve] for curve in curves], dtype=float)
         axes.plot(steps, f1.mean(0), **style(row))

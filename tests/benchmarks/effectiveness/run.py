@@ -20,7 +20,7 @@ from regimes import REGIMES
 from score_one import VOXEL_MM3, Case, score_run
 from store import collect, is_scored, save_scores
 from tqdm import tqdm
-from train_one import SETTINGS, Cases, load, train_one
+from train_one import SETTINGS, Cases, join, load, train_one
 
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent))
@@ -46,7 +46,10 @@ def run_one(work: Path, commit: str, train: bool, regime: str, row: str, seed: i
     stem = work / regime / file_name(row) / f"seed{seed}"
     parts = REGIMES[regime].cases(work)
     out = stem.with_suffix(".npz")
-    if train and not out.exists():
+    members = [work / regime / file_name(member) / f"seed{seed}.pt" for member in CONTENDERS[row].members]
+    if members and not out.exists() and all(member.exists() for member in members):
+        join(row, seed, parts, out, members)
+    elif train and not members and not out.exists():
         train_one(row, seed, parts, out, {"commit": commit, "machine": describe(torch.device("cpu"))})
     if out.exists() and not is_scored(stem):
         val, test = (stored_cases(out, part, parts[part]) for part in ("val", "test"))

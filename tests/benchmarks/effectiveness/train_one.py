@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +16,12 @@ import torch
 from contenders import CONTENDERS
 from ignite.engine import Events
 from monai.data import CacheDataset, DataLoader, Dataset
-from monai.engines import SupervisedTrainer
+from monai.engines import EnsembleEvaluator, SupervisedTrainer
 from monai.handlers import LrScheduleHandler
 from monai.inferers import SlidingWindowInferer
 from monai.networks.nets import BasicUNet
 from monai.transforms import (
+    Activationsd,
     Compose,
     ConcatItemsd,
     CopyItemsd,
@@ -28,6 +29,7 @@ from monai.transforms import (
     EnsureTyped,
     LabelToMaskd,
     LoadImaged,
+    MeanEnsembled,
     NormalizeIntensityd,
     Orientationd,
     RandCropByPosNegLabeld,
@@ -63,9 +65,7 @@ def train_one(row: str, seed: int, parts: Mapping[str, Cases], out: Path, origin
     """Train, predict, and write ``out`` (.npz, probabilities) after its siblings (.pt, weights; .json, the curve)."""
     contender = CONTENDERS[row]
     set_determinism(seed)
-    network = BasicUNet(spatial_dims=3, in_channels=2, out_channels=1, features=(8, 16, 32, 64, 64, 8))
-    # a fifth faster on one core, and the same numbers but for rounding
-    network = network.to(memory_format=torch.channels_last_3d)
+    network = make_network()
     curve: list[dict[str, float]] = []
     watched = CacheDataset(parts["val"][::2], Compose(loading()), progress=False)
     start = time.perf_counter()
@@ -73,17 +73,34 @@ def train_one(row: str, seed: int, parts: Mapping[str, Cases], out: Path, origin
     trainer.add_event_handler(Events.ITERATION_COMPLETED, look, trainer, watched, curve)
     trainer.run()
     seconds = time.perf_counter() - start
-    network.eval()
-    levels = {
-        f"{part}/{item['case']}": predict(network, item) for part in ("val", "test") for item in load(parts[part])
-    }
     out.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(out.with_suffix(".pt")) as path:
         torch.save(network.state_dict(), path)
     report = {"row": row, "seed": seed, **origin, "training_seconds": round(seconds, 1), "curve": curve}
+    save(report, predict([network], parts), out)
+
+
+def join(row: str, seed: int, parts: Mapping[str, Cases], out: Path, members: Sequence[Path]) -> None:
+    """Write what ``train_one`` writes, of the mean of trained members."""
+    networks = [make_network() for _ in members]
+    for network, member in zip(networks, members, strict=True):
+        network.load_state_dict(torch.load(member, weights_only=True))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save({"row": row, "seed": seed, "members": [m.parent.name for m in members]}, predict(networks, parts), out)
+
+
+def save(report: Mapping[str, object], levels: Mapping[str, np.ndarray], out: Path) -> None:
+    """The probabilities come last: where they are, everything is."""
     out.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
     with whole_file(out) as path, path.open("wb") as file:
         np.savez_compressed(file, **levels)
+
+
+def make_network() -> torch.nn.Module:
+    """The bundle's network, untrained."""
+    network = BasicUNet(spatial_dims=3, in_channels=2, out_channels=1, features=(8, 16, 32, 64, 64, 8))
+    # a fifth faster on one core, and the same numbers but for rounding
+    return network.to(memory_format=torch.channels_last_3d)
 
 
 def loading() -> list[Transform]:
@@ -141,16 +158,35 @@ def make_trainer(network: torch.nn.Module, loss: torch.nn.Module, crops: str, ca
     )
 
 
-def infer(network: torch.nn.Module, image: torch.Tensor, overlap: float) -> torch.Tensor:
-    """Probabilities (X, Y, Z) of an image (2, X, Y, Z)."""
-    inferer = SlidingWindowInferer(PATCH, sw_batch_size=8, overlap=overlap, mode="gaussian")
-    with torch.inference_mode():
-        return inferer(image[None], network)[0, 0].sigmoid()
+def predict(networks: Sequence[torch.nn.Module], parts: Mapping[str, Cases]) -> dict[str, np.ndarray]:
+    """Mean probabilities of validation and test cases in steps of 1 / LEVELS, rounded down, uint8 (X, Y, Z)."""
+    keys = [f"pred{k}" for k in range(len(networks))]
+    levels = {}
+    for part in ("val", "test"):
+        evaluator = EnsembleEvaluator(
+            device=torch.device("cpu"),
+            val_data_loader=DataLoader(load(parts[part]), batch_size=1),
+            pred_keys=keys,
+            networks=networks,
+            inferer=sliding(0.25),
+            postprocessing=Compose([Activationsd(keys, sigmoid=True), MeanEnsembled(keys, output_key="pred")]),
+        )
+        names = iter([case["case"] for case in parts[part]])
+
+        def keep(engine: EnsembleEvaluator, part: str = part, names: Iterator[str] = names) -> None:
+            output = engine.state.output[0]
+            # MeanEnsembled takes the channels of a single prediction for members
+            probability = output["pred"].reshape(output["image"].shape[1:])
+            levels[f"{part}/{next(names)}"] = (probability * LEVELS).floor().byte().numpy()
+
+        evaluator.add_event_handler(Events.ITERATION_COMPLETED, keep)
+        evaluator.run()
+    return levels
 
 
-def predict(network: torch.nn.Module, item: Mapping[str, torch.Tensor]) -> np.ndarray:
-    """Probabilities in steps of 1 / LEVELS, rounded down, uint8 (X, Y, Z)."""
-    return (infer(network, item["image"], 0.25) * LEVELS).floor().byte().numpy()
+def sliding(overlap: float) -> SlidingWindowInferer:
+    """Whole images by patches."""
+    return SlidingWindowInferer(PATCH, sw_batch_size=8, overlap=overlap, mode="gaussian")
 
 
 def look(trainer: SupervisedTrainer, watched: Dataset, curve: list[dict[str, float]]) -> None:
@@ -163,7 +199,8 @@ def look(trainer: SupervisedTrainer, watched: Dataset, curve: list[dict[str, flo
     )
     trainer.network.eval()
     for item in watched:
-        probability = infer(trainer.network, item["image"], 0.0)
+        with torch.inference_mode():
+            probability = sliding(0.0)(item["image"][None], trainer.network)[0, 0].sigmoid()
         one((probability >= 0.5).masked_fill(item["wmh"][0] == 2, False)[None, None], (item["wmh"] == 1)[None])
     trainer.network.train()
     f1, missed, false = (float(score) for score in one.aggregate())
