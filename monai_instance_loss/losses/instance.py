@@ -78,8 +78,8 @@ class InstanceLoss(OverlapLoss):
 
     Defaults: pixel, instance and instance_pred weigh 1 and the rest 0, at a threshold of 0.1. The reference side alone
     trains to many false components, since nothing in it speaks of components that touch no lesion; the prediction side
-    does. A low threshold shows false components to the loss before they cross 0.5. ``tests/benchmarks/training.py``
-    measures this on the WMH bundle against DiceCE alone; the stored results are beside it.
+    does. A low threshold shows false components to the loss before they cross 0.5. ``tests/benchmarks/effectiveness``
+    measures this against the other losses; its results are stored in ``tests/benchmarks/results/effectiveness``.
 
     On CUDA with ``sigmoid``, or ``softmax`` of two classes, a loss without center and proximity waits for nothing and
     has sizes that follow from the shape of the batch alone: it can sit in a CUDA graph.
