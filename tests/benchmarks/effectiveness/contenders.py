@@ -71,6 +71,9 @@ CONTENDERS = {
     "threshold 0.3": Contender(lambda: instance(threshold=0.3)),
     "threshold 0.5": Contender(lambda: instance(threshold=0.5)),
     "criterion DiceCE": Contender(lambda: instance(instance_loss=DiceCERegionLoss())),
+    "criterion DiceCE, weights 0.5": Contender(
+        lambda: instance(instance_loss=DiceCERegionLoss(), weights={"instance": 0.5, "instance_pred": 0.5})
+    ),
     "criterion Tversky": Contender(lambda: instance(instance_loss=TverskyRegionLoss(alpha=0.3, beta=0.7))),
     "average over samples": Contender(lambda: instance(average_over="sample")),
     "with other true positives": Contender(lambda: instance(exclude_other_tp=False)),
