@@ -37,7 +37,7 @@ def plan(regimes: list[str], rows: list[str], seeds: list[int]) -> list[tuple[st
 
 def file_name(row: str) -> str:
     """The row's name as that of a file."""
-    return row.replace("+ ", "plus_").replace(", ", "_").replace(" ", "_")
+    return row.replace("+", "plus").replace(", ", "_").replace(" ", "_")
 
 
 def run_one(work: Path, commit: str, train: bool, regime: str, row: str, seed: int) -> str:
