@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "reference": {"_", "instances", "losses"},
     "evaluation": {"_", "instances", "metrics", "transforms", "data"},
     "handlers": {"_", "instances", "losses", "metrics", "transforms", "data", "evaluation"},
+    "analysis": {"_", "instances", "losses"},
     "__init__": {"_", "instances"},
     "__main__": {"evaluation"},
 }
