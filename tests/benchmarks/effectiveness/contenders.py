@@ -69,6 +69,9 @@ CONTENDERS = {
         lambda: instance(weights={"instance": 0, "instance_pred": 0, "false": 1, "missed": 1})
     ),
     "+ false + missed": Contender(lambda: instance(weights={"false": 1, "missed": 1})),
+    "weights 0.5 + false + missed": Contender(
+        lambda: instance(weights={"instance": 0.5, "instance_pred": 0.5, "false": 1, "missed": 1})
+    ),
     "weights 0.5": Contender(lambda: instance(weights={"instance": 0.5, "instance_pred": 0.5})),
     "weights 2": Contender(lambda: instance(weights={"instance": 2, "instance_pred": 2})),
     "threshold 0.02": Contender(lambda: instance(threshold=0.02)),
