@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -11,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from monai_instance_loss._versions import installed_versions
 from monai_instance_loss.evaluation.case import CaseResult, CaseScores
 from monai_instance_loss.evaluation.drawing import chart_drawings, key_drawings
 from monai_instance_loss.evaluation.pairing import CaseFiles, Failure, pair_files
@@ -29,7 +28,6 @@ _LESION_COLUMNS = (
     "box_start_0", "box_start_1", "box_start_2", "box_stop_0", "box_stop_1", "box_stop_2",
     "partners", "overlap_voxels",
 )  # fmt: skip
-_PACKAGES = ("monai_instance_loss", "monai", "torch", "numpy", "scipy", "nibabel", "connected-components-3d")
 
 
 @dataclass(frozen=True)
@@ -185,7 +183,7 @@ def _summary(
     return {
         "command": options.command,
         "finished": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "versions": {"python": platform.python_version(), **{package: _version(package) for package in _PACKAGES}},
+        "versions": installed_versions(),
         "settings": {
             "ignore_label": options.ignore_label,
             "seed": options.seed,
@@ -213,10 +211,3 @@ def _summary(
             for other in others
         ],
     }
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:  # installed by other means than pip, and no reason to lose scores
-        return "unknown"

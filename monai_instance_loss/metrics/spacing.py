@@ -13,7 +13,9 @@ from monai_instance_loss.instances.spacing import checked_spacing
 __all__ = ["sample_spacing"]
 
 
-def sample_spacing(spacing_mm: Sequence[float] | None, y_pred: Any, y: Any, needed_by: str) -> torch.Tensor:
+def sample_spacing(
+    spacing_mm: Sequence[float] | None, y_pred: Any, y: Any, needed_by: str, name: str = "y"
+) -> torch.Tensor:
     """Size of a voxel of each sample: ``spacing_mm`` where it is given, else from the affine of a MetaTensor.
 
     Source: ours. Differentiable: nothing.
@@ -24,6 +26,7 @@ def sample_spacing(spacing_mm: Sequence[float] | None, y_pred: Any, y: Any, need
         y_pred: (B, C, *spatial) prediction.
         y: (B, C, *spatial) ground truth.
         needed_by: the argument that asks for millimetres, for the error.
+        name: what errors call ``y``.
 
     Returns:
         float64 (B, spatial dims) on the CPU.
@@ -44,12 +47,12 @@ def sample_spacing(spacing_mm: Sequence[float] | None, y_pred: Any, y: Any, need
         meta = next((tensor for tensor in (y, y_pred) if isinstance(tensor, MetaTensor)), None)
         if meta is None:
             raise ValueError(
-                f"Expected `spacing_mm` to be given for `{needed_by}`, or `y` to be a MetaTensor, but got neither."
+                f"Expected `spacing_mm` to be given for `{needed_by}`, or `{name}` to be a MetaTensor, but got neither."
             )
         affine = meta.affine.as_subclass(torch.Tensor).double().cpu()
         if affine.shape[-1] <= dims:
             raise ValueError(
-                f"Expected the affine of `y` to have {dims} spatial axes, but got shape {tuple(affine.shape)}."
+                f"Expected the affine of `{name}` to have {dims} spatial axes, but got shape {tuple(affine.shape)}."
             )
         steps = affine[..., :-1, :dims].norm(dim=-2)
         rows = [checked_spacing(row, dims) for row in steps.expand(batch, dims).tolist()]
