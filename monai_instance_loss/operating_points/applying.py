@@ -15,10 +15,10 @@ from monai_instance_loss.instances import Instances, label_instances
 from monai_instance_loss.instances.spacing import VOLUME_TOLERANCE
 from monai_instance_loss.instances.voxels import positions
 from monai_instance_loss.metrics.inputs import checked_probability
-from monai_instance_loss.metrics.spacing import sample_spacing
+from monai_instance_loss.metrics.spacing import image_spacing
 from monai_instance_loss.operating_points.point import OperatingPoint
 
-__all__ = ["Grown", "apply_operating_point", "voxel_mm3"]
+__all__ = ["Grown", "apply_operating_point"]
 
 
 def apply_operating_point(
@@ -53,26 +53,14 @@ def apply_operating_point(
         array([[[1, 1, 0, 0, 0, 0, 0]]], dtype=uint8)
     """
     check_channel_first("probability", probability)
-    volume = voxel_mm3(probability, spacing_mm) if point.min_volume_mm3 else 1.0
+    voxel_mm3 = 1.0
+    if point.min_volume_mm3:
+        voxel_mm3 = float(image_spacing(spacing_mm, [probability], "min_volume_mm3", "probability").prod())
     plain = checked_probability("probability", convert_to_tensor(probability, track_meta=False))
     grown = Grown.of(plain[None], point)
-    kept = torch.cat([torch.zeros(1, dtype=torch.bool, device=plain.device), grown.kept(point, volume)])
+    kept = torch.cat([torch.zeros(1, dtype=torch.bool, device=plain.device), grown.kept(point, voxel_mm3)])
     mask: NdarrayOrTensor = convert_to_dst_type(kept[grown.instances.labels[0]], probability, dtype=torch.uint8)[0]
     return mask
-
-
-def voxel_mm3(image: NdarrayOrTensor, spacing_mm: Sequence[float] | None) -> float:
-    """Volume of a voxel of a (C, *spatial) image in mm3: of ``spacing_mm``, or of a MetaTensor's affine.
-
-    Raises:
-        TypeError, ValueError: as in ``sample_spacing``.
-
-    Example:
-        >>> voxel_mm3(torch.zeros(1, 4, 4, 4), (1, 1, 3))
-        3.0
-    """
-    batch = image[None]
-    return float(sample_spacing(spacing_mm, batch, batch, "min_volume_mm3", "probability").prod())
 
 
 @dataclass(frozen=True, eq=False)

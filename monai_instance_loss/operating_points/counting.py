@@ -19,7 +19,7 @@ from monai_instance_loss.metrics.count_scores import canonical_name, score_count
 from monai_instance_loss.metrics.inputs import checked_probability, prepare_masks
 from monai_instance_loss.metrics.matching import Matching, choose_pairs, list_candidates
 from monai_instance_loss.metrics.overlaps import OverlapTable
-from monai_instance_loss.metrics.spacing import sample_spacing
+from monai_instance_loss.metrics.spacing import image_spacing
 from monai_instance_loss.operating_points.applying import Grown
 from monai_instance_loss.operating_points.point import OperatingPoint
 
@@ -132,7 +132,7 @@ def _count_case(
             raise ValueError(f"Expected `{name}` to have one channel, but got shape {tuple(value.shape)}.")
     spacing = None
     if matching.dilation_mm or any(point.min_volume_mm3 for point in points):
-        spacing = sample_spacing(spacing_mm, y_pred[None], y[None], needed_by="min_volumes_mm3")
+        spacing = image_spacing(spacing_mm, [y, y_pred], "min_volumes_mm3", "y")
     voxel_mm3 = 1.0 if spacing is None else float(spacing.prod())
     probability, truth = (convert_to_tensor(value, track_meta=False)[None] for value in (y_pred, y))
     probability = checked_probability("y_pred", probability)

@@ -43,6 +43,7 @@ def affine_of(mask: NdarrayOrTensor, spacing_mm: Sequence[float] | None) -> torc
         TypeError, ValueError: as in ``checked_spacing``; the input brings no affine, or one that gives no voxel size.
 
     Example:
+        >>> import numpy as np
         >>> affine_of(np.zeros((1, 4, 4)), (2, 3)).diagonal().tolist()
         [2.0, 3.0, 1.0]
     """
