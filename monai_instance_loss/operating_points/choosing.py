@@ -15,12 +15,12 @@ from monai_instance_loss.metrics.matching import Matching
 from monai_instance_loss.operating_points.counting import Tally, point_grid, tally_points
 from monai_instance_loss.operating_points.point import OperatingPoint
 
-__all__ = ["case_means", "choose_operating_point", "told"]
+__all__ = ["ONE_TO_ONE", "case_means", "choose_operating_point", "told"]
 
 _SCORES = ("f1", "sensitivity", "precision", "missed", "false")
 # means that differ by less come from rounding, and are equal
 _DIGITS = 9
-_ONE_TO_ONE = Matching("iou", threshold=0.1, assignment="max_cardinality")
+ONE_TO_ONE = Matching("iou", threshold=0.1, assignment="max_cardinality")
 _THRESHOLDS = tuple(step / 20 for step in range(1, 20))
 _VOLUMES_MM3 = (0.0, 5.0, 10.0, 20.0, 40.0, 80.0)
 
@@ -81,7 +81,7 @@ def choose_operating_point(
         (0.5, 1.0, 1.0)
     """
     objective = _Objective(budget_false, budget_missed)
-    matching = _ONE_TO_ONE if matching is None else matching
+    matching = ONE_TO_ONE if matching is None else matching
     points = point_grid(thresholds, min_volumes_mm3, high_thresholds, connectivity)
     tally = tally_points(cases, points, matching, spacing_mm, ignore_index)
     check_cases(tally.lesions)
