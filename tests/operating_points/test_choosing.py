@@ -149,6 +149,16 @@ def test_of_equal_points_the_plainest():
     assert (point.threshold, point.min_volume_mm3, point.high_threshold) == (0.35, 0.5, None)
 
 
+def test_within_a_budget_of_equal_points_that_with_fewer_errors():
+    # 0.5 is plainer, but has a false lesion a case
+    cases = [line((0.9,), (0.55,))] * 2
+    assert choose_operating_point(cases, thresholds=(0.5, 0.7), min_volumes_mm3=(0,), budget_false=1).threshold == 0.7
+    # 0.6 is plainer, but misses a lesion a case
+    cases = [line((0.9, 0.58))] * 2
+    options = {"thresholds": (0.35, 0.6), "min_volumes_mm3": (0,)}
+    assert choose_operating_point(cases, **options, budget_missed=1).threshold == 0.35
+
+
 def test_hysteresis_and_a_smallest_volume_are_chosen_where_they_are_better():
     # true: 3 voxels that reach 0.9 in one; false: 3 voxels that reach 0.6, and 1 voxel of 0.95
     y = np.array([[[1, 1, 1, 0, 0, 0, 0, 0, 0]]])
