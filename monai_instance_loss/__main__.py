@@ -1,4 +1,4 @@
-"""``python -m monai_instance_loss evaluate``: from two folders of masks to the numbers of a paper."""
+"""``python -m monai_instance_loss``: ``evaluate`` folders of masks, ``tune`` an operating point."""
 
 from __future__ import annotations
 

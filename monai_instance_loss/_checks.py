@@ -5,8 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
+from typing import Any
 
-__all__ = ["checked_choice", "checked_count", "checked_fraction", "checked_number", "checked_weights"]
+import numpy as np
+import torch
+
+__all__ = [
+    "check_channel_first",
+    "checked_choice",
+    "checked_count",
+    "checked_fraction",
+    "checked_number",
+    "checked_weights",
+]
 
 
 def checked_number(name: str, value: float, low: float = 0.0, high: float = math.inf, above: bool = False) -> float:
@@ -20,7 +31,7 @@ def checked_number(name: str, value: float, low: float = 0.0, high: float = math
         raise TypeError(f"Expected `{name}` to be a number, but got {value!r}.")
     if not (low <= value <= high and math.isfinite(value)) or (above and value == low):
         from_low = f"above {low:g}" if above else f"{low:g} or more"
-        bound = f"in [{low:g}, {high:g}]" if math.isfinite(high) else f"finite and {from_low}"
+        bound = f"in {'(' if above else '['}{low:g}, {high:g}]" if math.isfinite(high) else f"finite and {from_low}"
         raise ValueError(f"Expected `{name}` to be {bound}, but got {value!r}.")
     return float(value)
 
@@ -63,6 +74,19 @@ def checked_choice(name: str, value: str, choices: Sequence[str]) -> str:
         allowed = " or ".join(f'"{choice}"' for choice in choices)
         raise ValueError(f"Expected `{name}` to be {allowed}, but got {value!r}.")
     return str(value)
+
+
+def check_channel_first(name: str, value: Any) -> None:
+    """Refuse what is no channel-first 2D or 3D array.
+
+    Raises:
+        TypeError: ``value`` is neither a tensor nor an array.
+        ValueError: it is neither (C, H, W) nor (C, H, W, D).
+    """
+    if not isinstance(value, (torch.Tensor, np.ndarray)):
+        raise TypeError(f"Expected `{name}` to be a torch.Tensor or numpy.ndarray, but got {type(value).__name__}.")
+    if value.ndim not in (3, 4):
+        raise ValueError(f"Expected `{name}` to be (C, H, W) or (C, H, W, D), but got shape {tuple(value.shape)}.")
 
 
 def checked_weights(weights: Mapping[str, float] | None, defaults: Mapping[str, float]) -> dict[str, float]:

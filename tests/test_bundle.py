@@ -23,6 +23,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from monai_instance_loss.data import dataset
 from monai_instance_loss.losses import InstanceLoss
+from monai_instance_loss.operating_points import OperatingPoint, apply_operating_point
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "tutorials" / "wmh_bundle" / "configs"
@@ -217,6 +218,21 @@ def test_inference_needs_no_labels_and_keeps_any_orientation(bundle: Path, run: 
     np.testing.assert_allclose(turned_p, straight_p, atol=1e-3)
     assert straight_p.std() > 0.01
     np.testing.assert_array_equal(nib.load(probability[1]).get_fdata() >= 0.3, nib.load(turned).get_fdata())
+
+
+def test_inference_takes_an_operating_point(bundle: Path, run: Any, tmp_path: Path) -> None:
+    OperatingPoint(0.3, min_volume_mm3=400, high_threshold=0.5).save(tmp_path / "point.json")
+    source = dataset_dir(bundle) / "Utrecht" / "0" / "pre" / "FLAIR.nii.gz"
+    options = {"dataset_dir": str(source.parents[2]), "output_dir": str(tmp_path / "out"), "save_probabilities": True}
+    run("inference", operating_point=str(tmp_path / "point.json"), **options)
+    (mask,) = (tmp_path / "out").rglob("FLAIR_wmh.nii.gz")
+    assert_on_grid_of(mask, source)
+    probability = nib.load(mask.with_name("FLAIR_wmh_probability.nii.gz"))
+    point = OperatingPoint.load(tmp_path / "point.json")
+    expected = apply_operating_point(
+        probability.get_fdata(dtype=np.float32)[None], point, probability.header.get_zooms()
+    )
+    np.testing.assert_array_equal(nib.load(mask).get_fdata(), expected[0])
 
 
 def test_a_case_without_t1_is_refused_by_name(bundle: Path, run: Any, tmp_path: Path) -> None:

@@ -67,6 +67,8 @@ def test_numbers_are_finite_and_within_their_bounds():
     for value in (0.99, 2.01, float("nan")):
         with pytest.raises(ValueError, match=rf"Expected `beta` to be in \[1, 2\], but got {value!r}"):
             checked_number("beta", value, 1, 2)
+    with pytest.raises(ValueError, match=r"Expected `beta` to be in \(1, 2\], but got 1"):
+        checked_number("beta", 1, 1, 2, above=True)
     for value in ("1", None, True):
         with pytest.raises(TypeError, match=rf"Expected `beta` to be a number, but got {re.escape(repr(value))}"):
             checked_number("beta", value)

@@ -1,3 +1,3 @@
-"""Evaluation of folders of masks: ``python -m monai_instance_loss evaluate``, and the functions behind it."""
+"""Folders of masks and probabilities: the commands ``evaluate`` and ``tune``, and the functions behind them."""
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from monai_instance_loss.evaluation.header import Header, check_same_grid, read_
 from monai_instance_loss.evaluation.lesion_rows import lesion_rows
 from monai_instance_loss.evaluation.loading import Volume, read_mask, read_probability
 from monai_instance_loss.evaluation.pairing import CaseFiles, Failure
+from monai_instance_loss.evaluation.prediction import read_prediction
 from monai_instance_loss.instances import label_instances
 from monai_instance_loss.metrics.challenge import wmh_challenge_scores
 from monai_instance_loss.metrics.froc import InstanceFROC
@@ -115,14 +116,17 @@ def score_case(files: CaseFiles, ignore_label: int | None = None) -> CaseResult:
         if files.probability is not None:
             with _failures_kept(result, first):
                 probability = _read_header_like(header, files.probability)
-        result.remarks = [known.remark for known in (header, *masks.values(), probability) if known and known.remark]
+        remarks = [known.remark for known in (header, *masks.values(), probability) if known and known.remark]
+        # a map that a mask is made of is there twice
+        result.remarks = list(dict.fromkeys(remarks))
         if masks or probability:
             reference = _read_reference(header, ignore_label)
     if reference is None:
         return result
     for model, mask in masks.items():
         with _failures_kept(result, model):
-            scores, lesions = score_masks(model, files.case, read_mask(mask).voxels, reference)
+            prediction = read_prediction(mask, files.points.get(model)).voxels
+            scores, lesions = score_masks(model, files.case, prediction, reference)
             result.scores.append(scores)
             result.lesions += lesions
     if probability is not None:
@@ -201,7 +205,9 @@ def _failures_kept(result: CaseResult, model: str | None) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        result.failures.append(Failure(result.case, model, str(error)))
+        failure = Failure(result.case, model, str(error))
+        if failure not in result.failures:
+            result.failures.append(failure)
 
 
 def _read_header_like(reference: Header, path: Path) -> Header:

@@ -1,4 +1,4 @@
-"""The command line of the evaluation."""
+"""The command line: the evaluation, and the way to the command of operating points."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from monai_instance_loss.evaluation.arguments import ignore_label
 from monai_instance_loss.evaluation.stopping import Stopped, die_of, raised_signals
 from monai_instance_loss.evaluation.tables import printable
+from monai_instance_loss.evaluation.tune_command import add_tune, run_tune
 
 __all__ = ["main"]
 
@@ -67,10 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     parser = _parser()
     options = parser.parse_args(arguments)
-    try:
-        options.models = _models(options.pred, options.compare)
-    except ValueError as error:
-        parser.error(str(error))
+    tunes = options.command == "tune"
+    if not tunes:
+        try:
+            options.models = _models(_first_model(options), options.compare)
+        except ValueError as error:
+            parser.error(str(error))
     missing = [package for module, package in _EXTRAS.items() if importlib.util.find_spec(module) is None]
     if missing:
         return _stop(
@@ -80,9 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.command_line = " ".join(["python -m monai_instance_loss", *map(_quoted, arguments)])
     try:
         with raised_signals():
-            return _evaluate(options)
+            return run_tune(options) if tunes else _evaluate(options)
     except Stopped as stopped:
-        _stop(f"stopped by {stopped.signal.name}; every file in {options.out} is whole.")
+        folder = options.out.parent if tunes else options.out
+        _stop(f"stopped by {stopped.signal.name}; every file in {folder} is whole.")
         die_of(stopped.signal)
     return 2
 
@@ -90,6 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     # late, so that --help and wrong arguments do not wait for torch and MONAI
     from monai_instance_loss.evaluation.evaluate import Options, evaluate
+    from monai_instance_loss.operating_points import OperatingPoint
 
     try:
         return evaluate(
@@ -99,6 +105,7 @@ def _evaluate(options: argparse.Namespace) -> int:
                 out_dir=options.out,
                 image_dir=options.image,
                 probability_dir=options.prob,
+                operating_point=OperatingPoint.load(options.operating_point) if options.operating_point else None,
                 ignore_label=options.ignore_label,
                 edges_mm3=tuple(options.strata_mm3),
                 workers=options.workers,
@@ -120,11 +127,17 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_DETAILS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     ).add_argument
-    add("--pred", required=True, metavar="[NAME=]DIR", help="predicted masks; the model is called as the folder is")
+    add("--pred", metavar="[NAME=]DIR", help="predicted masks; the model is called as the folder is")
     add("--ref", required=True, type=Path, metavar="DIR", help="masks of the reference")
     add("--out", required=True, type=Path, metavar="DIR", help="folder for the results, made when missing")
     add("--compare", action="append", default=[], metavar="NAME=DIR", help="masks of another model; may be repeated")
     add("--prob", type=Path, metavar="DIR", help="probability maps of the model of --pred, for the FROC curve")
+    add(
+        "--operating-point",
+        type=Path,
+        metavar="FILE",
+        help="JSON of `tune`: the masks are made of the maps of --prob, and there is no --pred",
+    )
     add(
         "--image",
         type=Path,
@@ -133,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--ignore-label",
-        type=_ignore_label,
+        type=ignore_label,
         metavar="N",
         help="value in the reference of voxels that are not scored: 2 for the other pathology of the WMH Challenge. "
         "Left out, such a value is an error",
@@ -148,17 +161,31 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--workers", type=_positive, metavar="N", help="processes (default: one a core)")
     add("--seed", type=_seed, default=0, metavar="N", help="of the bootstrap (default: 0)")
+    add_tune(commands)
     return parser
 
 
-def _models(pred: str, compare: Sequence[str]) -> dict[str, Path]:
-    """Folder of each model by its name, that of --pred first."""
+def _first_model(options: argparse.Namespace) -> tuple[str, str]:
+    """The option that names the folder of the first model, and its value."""
+    if options.operating_point is None:
+        if options.pred is None:
+            raise ValueError("Expected `--pred`, or `--prob` with `--operating-point`, but got neither.")
+        return "--pred", options.pred
+    if options.pred is not None or options.prob is None:
+        raise ValueError(
+            f"Expected `--prob` and no `--pred` with `--operating-point`, but got {options.prob} and {options.pred}."
+        )
+    return "--prob", str(options.prob)
+
+
+def _models(first: tuple[str, str], compare: Sequence[str]) -> dict[str, Path]:
+    """Folder of each model by its name, the first one first."""
     models: dict[str, Path] = {}
-    for option, value in [("--pred", pred), *(("--compare", item) for item in compare)]:
+    for option, value in [first, *(("--compare", item) for item in compare)]:
         name, equals, folder = value.partition("=")
         # a run's folder may be called by its options: runs/lr=0.1/pred
         is_folder = Path(value).is_dir()
-        if option == "--pred" and (is_folder or not equals):
+        if option == "--prob" or (option == "--pred" and (is_folder or not equals)):
             name, folder = Path(value).resolve().name, value
         elif not name or not folder or (is_folder and not Path(folder).is_dir()):
             raise ValueError(f"Expected `{option}` to be NAME=DIR, but got {value!r}.")
@@ -169,12 +196,6 @@ def _models(pred: str, compare: Sequence[str]) -> dict[str, Path]:
             raise ValueError(f"Expected models to have different names, but got {name!r} twice.")
         models[name] = Path(folder)
     return models
-
-
-def _ignore_label(text: str) -> int:
-    if int(text) in (0, 1):
-        raise argparse.ArgumentTypeError(f"expected neither 0 (background) nor 1 (lesion), but got {text}")
-    return int(text)
 
 
 def _positive(text: str) -> int:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from monai_instance_loss._versions import installed_versions
 from monai_instance_loss.evaluation.case import CaseResult, CaseScores
 from monai_instance_loss.evaluation.drawing import chart_drawings, key_drawings
 from monai_instance_loss.evaluation.pairing import CaseFiles, Failure, pair_files
@@ -20,6 +19,7 @@ from monai_instance_loss.evaluation.statistics import LEVEL, RESAMPLES
 from monai_instance_loss.evaluation.summary import compare_models, froc_of, summarise_model
 from monai_instance_loss.evaluation.tables import check_writable, printable, to_csv, to_json, write_files
 from monai_instance_loss.metrics.strata import checked_edges
+from monai_instance_loss.operating_points import OperatingPoint
 
 __all__ = ["Options", "evaluate"]
 
@@ -29,7 +29,6 @@ _LESION_COLUMNS = (
     "box_start_0", "box_start_1", "box_start_2", "box_stop_0", "box_stop_1", "box_stop_2",
     "partners", "overlap_voxels",
 )  # fmt: skip
-_PACKAGES = ("monai_instance_loss", "monai", "torch", "numpy", "scipy", "nibabel", "connected-components-3d")
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,8 @@ class Options:
         out_dir: folder of the results.
         image_dir: folder of scans.
         probability_dir: folder of probability maps of the first model.
+        operating_point: where it is given, the folder of the first model holds probability maps, from which its masks
+            are made.
         ignore_label: value in the reference of voxels that are not scored.
         edges_mm3: lesion volumes between strata.
         workers: number of processes, None for one a core.
@@ -54,6 +55,7 @@ class Options:
     out_dir: Path
     image_dir: Path | None = None
     probability_dir: Path | None = None
+    operating_point: OperatingPoint | None = None
     ignore_label: int | None = None
     edges_mm3: Sequence[float] = (10.0, 30.0, 100.0, 300.0, 1000.0)
     workers: int | None = None
@@ -102,7 +104,7 @@ def _prepare(options: Options, ranks: Ranks) -> tuple[list[CaseFiles], list[Fail
     if ranks.rank == 0:
         try:
             checked_edges(options.edges_mm3)
-            paired = pair_files(options.reference_dir, options.models, options.probability_dir, options.image_dir)
+            paired = _paired(options)
             check_writable(options.out_dir)
             outcome = paired
         except (OSError, ValueError) as error:
@@ -111,6 +113,15 @@ def _prepare(options: Options, ranks: Ranks) -> tuple[list[CaseFiles], list[Fail
     if isinstance(outcome, Exception):
         raise outcome if ranks.rank == 0 else SystemExit(2)
     cases, failures = outcome
+    return cases, failures
+
+
+def _paired(options: Options) -> tuple[list[CaseFiles], list[Failure]]:
+    point, first = options.operating_point, next(iter(options.models))
+    maps = options.probability_dir if point is None else None
+    cases, failures = pair_files(options.reference_dir, options.models, maps, options.image_dir)
+    if point is not None:
+        cases = [replace(case, probability=case.predictions.get(first), points={first: point}) for case in cases]
     return cases, failures
 
 
@@ -185,9 +196,10 @@ def _summary(
     return {
         "command": options.command,
         "finished": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "versions": {"python": platform.python_version(), **{package: _version(package) for package in _PACKAGES}},
+        "versions": installed_versions(),
         "settings": {
             "ignore_label": options.ignore_label,
+            "operating_point": None if options.operating_point is None else asdict(options.operating_point),
             "seed": options.seed,
             "bootstrap_resamples": RESAMPLES,
             "interval_level": LEVEL,
@@ -213,10 +225,3 @@ def _summary(
             for other in others
         ],
     }
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:  # installed by other means than pip, and no reason to lose scores
-        return "unknown"

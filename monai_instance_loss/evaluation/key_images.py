@@ -15,6 +15,7 @@ from monai_instance_loss.evaluation.lesion_drawing import draw_lesions
 from monai_instance_loss.evaluation.lesion_slice import most_informative_slice
 from monai_instance_loss.evaluation.loading import Volume, read_mask, read_volume
 from monai_instance_loss.evaluation.pairing import CaseFiles
+from monai_instance_loss.evaluation.prediction import read_prediction
 
 __all__ = ["key_image", "worst_cases"]
 
@@ -52,7 +53,8 @@ def key_image(files: CaseFiles, model: str, ignore_label: int | None = None) -> 
     Raises:
         ValueError: a mask cannot be read any more.
     """
-    reference, prediction = read_mask(files.reference, ignore_label), read_mask(files.predictions[model])
+    reference = read_mask(files.reference, ignore_label)
+    prediction = read_prediction(files.predictions[model], files.points.get(model))
     image, remark = _image_of(files, reference)
     affine = torch.from_numpy(reference.affine)
     scan, y_pred, y = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from monai_instance_loss.evaluation.layout import (
@@ -17,6 +17,7 @@ from monai_instance_loss.evaluation.layout import (
     scan_beside,
 )
 from monai_instance_loss.evaluation.tables import printable
+from monai_instance_loss.operating_points import OperatingPoint
 
 __all__ = ["CaseFiles", "Failure", "pair_files"]
 
@@ -31,6 +32,7 @@ class CaseFiles:
         predictions: mask of each model that has one.
         probability: probability map of the first model.
         image: scan to draw the masks on.
+        points: operating point of each model whose prediction is a probability map.
     """
 
     case: str
@@ -38,6 +40,7 @@ class CaseFiles:
     predictions: dict[str, Path]
     probability: Path | None = None
     image: Path | None = None
+    points: Mapping[str, OperatingPoint] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-__all__ = ["checked_spacing", "resolved_spacing"]
+__all__ = ["VOLUME_TOLERANCE", "checked_spacing", "resolved_spacing"]
+
+# part of a volume; NIfTI stores voxel sizes in 32 bits, and an instance must not hang on the last of them
+VOLUME_TOLERANCE = 1e-6
 
 
 def checked_spacing(spacing_mm: Sequence[float] | None, spatial_dims: int | None = None) -> tuple[float, ...] | None:

@@ -9,7 +9,7 @@ from monai.metrics.utils import ignore_background
 
 from monai_instance_loss._ignored import holds, ignored_voxels
 
-__all__ = ["prepare_instance_maps", "prepare_masks"]
+__all__ = ["checked_probability", "prepare_instance_maps", "prepare_masks"]
 
 
 def prepare_masks(
@@ -92,6 +92,27 @@ def prepare_instance_maps(
         ignored = holds(y, ignore_index).any(1, keepdim=True)
         y_pred, y = y_pred.masked_fill(ignored, 0), y.masked_fill(ignored, 0)
     return (y_pred, y) if include_background else ignore_background(y_pred, y)
+
+
+def checked_probability(name: str, value: torch.Tensor) -> torch.Tensor:
+    """Plain probabilities of any shape in [0, 1], half precision as float32.
+
+    Raises:
+        ValueError: a value is outside [0, 1], or NaN.
+
+    Example:
+        >>> checked_probability("y_pred", torch.tensor([0.5, 1.5]))
+        Traceback (most recent call last):
+        ValueError: Expected `y_pred` to hold probabilities in [0, 1], but got 1.5.
+    """
+    probability = value.detach().as_subclass(torch.Tensor)
+    if probability.dtype in (torch.float16, torch.bfloat16):
+        # compared in half precision, a threshold itself would be rounded
+        probability = probability.float()
+    odd = ~((probability >= 0) & (probability <= 1))
+    if bool(odd.any()):
+        raise ValueError(f"Expected `{name}` to hold probabilities in [0, 1], but got {probability[odd][0].item()}.")
+    return probability
 
 
 def _plain_pair(y_pred: Any, y: Any) -> tuple[torch.Tensor, torch.Tensor]:

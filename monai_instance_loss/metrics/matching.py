@@ -137,6 +137,16 @@ def match_instances(
         [(1, 1, 1), (2, 1, 1)]
     """
     matching = Matching() if matching is None else matching
+    return choose_pairs(list_candidates(true, pred, matching, spacing_mm), matching)
+
+
+def list_candidates(
+    true: Instances,
+    pred: Instances,
+    matching: Matching,
+    spacing_mm: Sequence[float] | torch.Tensor | None = None,
+) -> OverlapTable:
+    """The pairs that may match by the criterion; the arguments and errors are those of ``match_instances``."""
     spacing = None
     if matching.dilation_mm:
         if spacing_mm is None:
@@ -144,7 +154,15 @@ def match_instances(
         batch, dims = true.shape[0], len(true.shape) - 2
         rows = spacing_mm.tolist() if isinstance(spacing_mm, torch.Tensor) else [spacing_mm] * batch
         spacing = torch.tensor([checked_spacing(row, dims) for row in rows], dtype=torch.float64)
-    table = candidate_pairs(true, pred, matching.criterion, matching.threshold or 0.0, matching.dilation_mm, spacing)
+    return candidate_pairs(true, pred, matching.criterion, matching.threshold or 0.0, matching.dilation_mm, spacing)
+
+
+def choose_pairs(table: OverlapTable, matching: Matching) -> OverlapTable:
+    """Those of the candidates that match by the assignment.
+
+    Raises:
+        ImportError: the assignment needs scipy, which is not installed.
+    """
     score = table.measure(matching.criterion if matching.criterion in MEASURES else "iou")
     return assign(table, score, matching.assignment)
 

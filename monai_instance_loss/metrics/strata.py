@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from monai_instance_loss.instances import Instances, segment_sum
+from monai_instance_loss.instances.spacing import VOLUME_TOLERANCE
 
 __all__ = ["Groups", "checked_edges", "group_instances"]
 
@@ -72,7 +73,7 @@ def group_instances(
         return Groups(instances.block, table)
     edges = torch.tensor(volume_edges_mm3, dtype=torch.float64, device=voxels.device)
     volume = voxels * spacing.to(voxels.device).prod(1)[instances.sample]
-    bins = torch.bucketize(volume * (1 + 1e-6), edges, right=True)
+    bins = torch.bucketize(volume * (1 + VOLUME_TOLERANCE), edges, right=True)
     return Groups(instances.block * (edges.numel() + 1) + bins, torch.Size([*table, edges.numel() + 1]))
 
 

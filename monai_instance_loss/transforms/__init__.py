@@ -34,6 +34,12 @@ from monai_instance_loss.transforms.dictionary import (
 from monai_instance_loss.transforms.filtering import FilterInstances
 from monai_instance_loss.transforms.labelling import LabelInstances
 from monai_instance_loss.transforms.measuring import MeasureInstances, measure_instances
+from monai_instance_loss.transforms.operating_point import InstanceOperatingPoint
+from monai_instance_loss.transforms.operating_point_dictionary import (
+    InstanceOperatingPointD,
+    InstanceOperatingPointd,
+    InstanceOperatingPointDict,
+)
 from monai_instance_loss.transforms.weights import InstanceWeightMap
 
 __all__ = [
@@ -53,6 +59,10 @@ __all__ = [
     "InstanceCentersD",
     "InstanceCentersDict",
     "InstanceCentersd",
+    "InstanceOperatingPoint",
+    "InstanceOperatingPointD",
+    "InstanceOperatingPointDict",
+    "InstanceOperatingPointd",
     "InstanceWeightMap",
     "InstanceWeightMapD",
     "InstanceWeightMapDict",

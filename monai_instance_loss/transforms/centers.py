@@ -12,8 +12,8 @@ from monai.config import NdarrayOrTensor
 from monai.transforms import Transform
 from monai.utils import TransformBackends
 
-from monai_instance_loss._checks import checked_count, checked_number
-from monai_instance_loss.transforms.inputs import affine_of, check_mask, check_reading, restored
+from monai_instance_loss._checks import check_channel_first, checked_count, checked_number
+from monai_instance_loss.transforms.inputs import affine_of, check_reading, restored
 from monai_instance_loss.transforms.reading import read_instances
 from monai_instance_loss.transforms.voxels import InstanceVoxels
 
@@ -93,7 +93,7 @@ class InstanceCenters(Transform):
         Raises:
             TypeError, ValueError: as in ``LabelInstances``; ``sigma_mm`` is set and the voxel size is unknown.
         """
-        check_mask(mask)
+        check_channel_first("mask", mask)
         sigma = None if self.mode == "box" else self._sigma(mask)
         voxels = InstanceVoxels.of(read_instances(mask, self.connectivity, self.is_instances))
         painted = _boxes(voxels, self.radius) if sigma is None else _gaussians(voxels, sigma)

@@ -14,8 +14,8 @@ from monai.transforms.inverse import TraceableTransform
 from monai.transforms.utils import check_non_lazy_pending_ops, correct_crop_centers
 from monai.utils import ImageMetaKey, fall_back_tuple
 
-from monai_instance_loss._checks import checked_count, checked_number
-from monai_instance_loss.transforms.inputs import check_mask, check_reading, plain_tensor
+from monai_instance_loss._checks import check_channel_first, checked_count, checked_number
+from monai_instance_loss.transforms.inputs import check_reading, plain_tensor
 from monai_instance_loss.transforms.reading import instances_of, read_values
 from monai_instance_loss.transforms.voxels import InstanceVoxels
 
@@ -180,7 +180,7 @@ class RandCropByInstance(Randomizable, TraceableTransform, LazyTransform, MultiS
         """Bool, flat over the spatial axes: where a background crop may have its centre."""
         background = (classes == 0).all(0)
         if image is not None:
-            check_mask(image, "image")
+            check_channel_first("image", image)
             check_non_lazy_pending_ops(image, name="RandCropByInstance", raise_error=True)
             if image.shape[1:] != classes.shape[1:]:
                 raise ValueError(

@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 
-class _Mapped(MapTransform):
+class Mapped(MapTransform):
     """An array transform on the value under each key, the result under another one where that is asked for."""
 
     def __init__(
@@ -68,7 +68,7 @@ class _Mapped(MapTransform):
         return self.transform(data[key])
 
 
-class CheckFinited(_Mapped):
+class CheckFinited(Mapped):
     """Dictionary-based version of :py:class:`monai_instance_loss.transforms.CheckFinite`, which explains it."""
 
     backend = CheckFinite.backend
@@ -77,7 +77,7 @@ class CheckFinited(_Mapped):
         super().__init__(keys, CheckFinite(), None, allow_missing_keys)
 
 
-class CheckMaskd(_Mapped):
+class CheckMaskd(Mapped):
     """Dictionary-based version of :py:class:`monai_instance_loss.transforms.CheckMask`, which explains it."""
 
     backend = CheckMask.backend
@@ -86,7 +86,7 @@ class CheckMaskd(_Mapped):
         super().__init__(keys, CheckMask(ignore_label), None, allow_missing_keys)
 
 
-class LabelInstancesd(_Mapped):
+class LabelInstancesd(Mapped):
     """Dictionary-based version of :py:class:`monai_instance_loss.transforms.LabelInstances`, which explains it."""
 
     backend = LabelInstances.backend
@@ -101,7 +101,7 @@ class LabelInstancesd(_Mapped):
         super().__init__(keys, LabelInstances(connectivity, ignore_label), None, allow_missing_keys)
 
 
-class FilterInstancesd(_Mapped):
+class FilterInstancesd(Mapped):
     """Dictionary-based version of :py:class:`monai_instance_loss.transforms.FilterInstances`, which explains it."""
 
     backend = FilterInstances.backend
@@ -134,7 +134,7 @@ class FilterInstancesd(_Mapped):
         super().__init__(keys, transform, None, allow_missing_keys)
 
 
-class InstanceCentersd(_Mapped):
+class InstanceCentersd(Mapped):
     """Dictionary-based version of :py:class:`monai_instance_loss.transforms.InstanceCenters`, which explains it.
 
     Args:
@@ -170,7 +170,7 @@ class InstanceCentersd(_Mapped):
         super().__init__(keys, transform, output_keys, allow_missing_keys)
 
 
-class InstanceWeightMapd(_Mapped):
+class InstanceWeightMapd(Mapped):
     """Dictionary-based version of :py:class:`monai_instance_loss.transforms.InstanceWeightMap`, which explains it.
 
     Args:
@@ -206,7 +206,7 @@ class InstanceWeightMapd(_Mapped):
         super().__init__(keys, transform, output_keys, allow_missing_keys)
 
 
-class MeasureInstancesd(_Mapped):
+class MeasureInstancesd(Mapped):
     """Dictionary-based version of :py:class:`monai_instance_loss.transforms.MeasureInstances`, which explains it.
 
     Args:

@@ -10,10 +10,10 @@ from monai.config import NdarrayOrTensor
 from monai.transforms import Transform
 from monai.utils import TransformBackends
 
-from monai_instance_loss._checks import checked_count, checked_number
+from monai_instance_loss._checks import check_channel_first, checked_count, checked_number
+from monai_instance_loss.instances.spacing import VOLUME_TOLERANCE
 from monai_instance_loss.transforms.inputs import (
     affine_of,
-    check_mask,
     check_reading,
     plain_tensor,
     restored,
@@ -23,9 +23,6 @@ from monai_instance_loss.transforms.reading import instances_of
 from monai_instance_loss.transforms.voxels import InstanceVoxels
 
 __all__ = ["FilterInstances"]
-
-# NIfTI stores voxel sizes in 32 bits: a lesion must not hang on the last of them
-_TOLERANCE = 1e-6
 
 
 class FilterInstances(Transform):
@@ -110,7 +107,7 @@ class FilterInstances(Transform):
             ValueError: it is not 3D or 4D or not finite, a map holds fractions, ``connectivity`` is out of range, or a
                 volume is asked for and the voxel size is unknown.
         """
-        check_mask(mask)
+        check_channel_first("mask", mask)
         voxel_mm3 = 1.0
         if self._needs_volume:
             voxel_mm3 = float(voxel_size(affine_of(mask, self.spacing_mm), mask.ndim - 1))
@@ -136,9 +133,9 @@ class FilterInstances(Transform):
         if self.max_voxels is not None:
             stays &= sizes <= self.max_voxels
         if self.min_volume_mm3 is not None:
-            stays &= volumes >= self.min_volume_mm3 * (1 - _TOLERANCE)
+            stays &= volumes >= self.min_volume_mm3 * (1 - VOLUME_TOLERANCE)
         if self.max_volume_mm3 is not None:
-            stays &= volumes <= self.max_volume_mm3 * (1 + _TOLERANCE)
+            stays &= volumes <= self.max_volume_mm3 * (1 + VOLUME_TOLERANCE)
         if self.remove_border:
             low, high = voxels.boxes
             last = torch.tensor(voxels.spatial_shape, device=high.device) - 1

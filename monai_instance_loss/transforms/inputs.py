@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from monai.config import NdarrayOrTensor
 from monai.data import MetaTensor, get_track_meta
@@ -16,20 +15,11 @@ from monai_instance_loss.instances.spacing import checked_spacing
 
 __all__ = [
     "affine_of",
-    "check_mask",
     "check_reading",
     "plain_tensor",
     "restored",
     "voxel_size",
 ]
-
-
-def check_mask(mask: Any, name: str = "mask") -> None:
-    """Refuse what is no channel-first 2D or 3D array."""
-    if not isinstance(mask, (torch.Tensor, np.ndarray)):
-        raise TypeError(f"Expected `{name}` to be a torch.Tensor or numpy.ndarray, but got {type(mask).__name__}.")
-    if mask.ndim not in (3, 4):
-        raise ValueError(f"Expected `{name}` to be (C, H, W) or (C, H, W, D), but got shape {tuple(mask.shape)}.")
 
 
 def check_reading(connectivity: int | None, is_instances: bool) -> None:
@@ -53,6 +43,7 @@ def affine_of(mask: NdarrayOrTensor, spacing_mm: Sequence[float] | None) -> torc
         TypeError, ValueError: as in ``checked_spacing``; the input brings no affine, or one that gives no voxel size.
 
     Example:
+        >>> import numpy as np
         >>> affine_of(np.zeros((1, 4, 4)), (2, 3)).diagonal().tolist()
         [2.0, 3.0, 1.0]
     """

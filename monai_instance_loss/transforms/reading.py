@@ -9,9 +9,10 @@ from monai.config import NdarrayOrTensor
 from monai.data import MetaTensor
 from monai.utils import ImageMetaKey
 
+from monai_instance_loss._checks import check_channel_first
 from monai_instance_loss._ignored import holds
 from monai_instance_loss.instances import Instances, instances_from_map, label_instances
-from monai_instance_loss.transforms.inputs import check_mask, plain_tensor
+from monai_instance_loss.transforms.inputs import plain_tensor
 
 __all__ = ["instances_of", "named", "read_instances", "read_mask", "read_values"]
 
@@ -49,7 +50,7 @@ def read_mask(
         >>> [values.int().tolist() for values in read_mask(np.array([[[1, 0, 2]], [[0, 1, 0]]]), ignore_label=2)]
         [[[[1, 0, 0]], [[0, 1, 0]]], [[[0, 0, 1]]]]
     """
-    check_mask(mask, name)
+    check_channel_first(name, mask)
     plain = plain_tensor(mask)
     if plain.is_complex():
         raise TypeError(f"Expected {named(name, mask)} to be bool, integer or float, but got {plain.dtype}.")
@@ -79,7 +80,7 @@ def _check_labels(rest: torch.Tensor, plain: torch.Tensor, allowed: str, name: s
 
 def read_values(mask: NdarrayOrTensor, is_instances: bool, name: str = "mask") -> torch.Tensor:
     """A mask read by ``read_mask``, bool (C, *spatial), or an instance map as it is: 0 and below is no instance."""
-    check_mask(mask, name)
+    check_channel_first(name, mask)
     return plain_tensor(mask) if is_instances else read_mask(mask, name=name)[0]
 
 

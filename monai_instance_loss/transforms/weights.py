@@ -10,9 +10,9 @@ from monai.config import NdarrayOrTensor
 from monai.transforms import Transform
 from monai.utils import TransformBackends
 
-from monai_instance_loss._checks import checked_number
+from monai_instance_loss._checks import check_channel_first, checked_number
 from monai_instance_loss.transforms.borders import border_weights
-from monai_instance_loss.transforms.inputs import affine_of, check_mask, check_reading, restored
+from monai_instance_loss.transforms.inputs import affine_of, check_reading, restored
 from monai_instance_loss.transforms.reading import instances_of, read_values
 from monai_instance_loss.transforms.voxels import InstanceVoxels
 
@@ -107,7 +107,7 @@ class InstanceWeightMap(Transform):
             TypeError, ValueError: as in ``LabelInstances``; ``mode`` is ``"border"`` and the voxel size is unknown.
             OptionalImportError: ``mode`` is ``"border"`` and scipy is not installed.
         """
-        check_mask(mask)
+        check_channel_first("mask", mask)
         dims = mask.ndim - 1
         spacing = affine_of(mask, self.spacing_mm)[:-1, :dims].norm(dim=0).tolist() if self.mode == "border" else None
         values = read_values(mask, self.is_instances)

@@ -10,10 +10,12 @@ import shutil
 import subprocess
 import sys
 
+import nibabel as nib
 import numpy as np
 import pytest
 
 from monai_instance_loss.evaluation.command import main
+from monai_instance_loss.operating_points import OperatingPoint
 
 FILES = ["cases.csv", "lesions.csv", "report.html", "summary.json"]
 
@@ -248,3 +250,71 @@ def test_help_as_a_module():
         "torchrun",
     ):
         assert word in shown
+
+
+@pytest.fixture
+def probabilities(folders, save):
+    """Maps of the model of `folders`, and a point that makes its masks of them: other lesions reach 0.2 and 0.5."""
+    _, pred, out = folders
+    point = out.with_name("point.json")
+    OperatingPoint(0.3, high_threshold=0.6).save(point)
+    for name in "ab":
+        probability = 0.9 * nib.load(pred / f"{name}.nii.gz").get_fdata(dtype=np.float32)
+        probability[0, 3, 0], probability[5, 0, 3] = 0.2, 0.5
+        save(pred.with_name("prob") / f"{name}.nii.gz", probability)
+    return pred.with_name("prob"), point
+
+
+def test_masks_are_made_by_an_operating_point(folders, probabilities):
+    ref, pred, out = folders
+    prob, point = probabilities
+    made = ["evaluate", "--ref", str(ref), "--prob", str(prob), "--operating-point", str(point), "--workers", "1"]
+    assert main([*made, "--out", str(out), "--compare", f"net={pred}"]) == 0
+    by_point, by_mask = ([row for row in table(out / "cases.csv") if row["model"] == name] for name in ("prob", "net"))
+    assert len(by_mask) == 2
+    assert [{**row, "model": ""} for row in by_point] == [{**row, "model": ""} for row in by_mask]
+    summary = json.loads((out / "summary.json").read_text())
+    settings = summary["settings"]["operating_point"]
+    assert (settings["threshold"], settings["high_threshold"]) == (0.3, 0.6)
+    assert summary["froc"] is not None
+    # the pictures of the worst cases are of these masks, too
+    assert "Not drawn" not in (out / "report.html").read_text()
+
+
+def test_a_map_at_fault_is_told_once(folders, probabilities, save, mask, capsys):
+    ref, pred, out = folders
+    prob, point = probabilities
+    save(prob / "a.nii.gz", mask((1, 1, 1), value=1.5, dtype=np.float32))
+    (prob / "b.nii.gz").unlink()
+    arguments = ["evaluate", "--ref", ref, "--prob", prob, "--operating-point", point, "--out", out, "--workers", 1]
+    assert main([*map(str, arguments), "--compare", f"net={pred}"]) == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert (
+        len([line for line in errors if line.startswith("NOT SCORED a (prob): ") and "in [0, 1], but got 1.5" in line])
+        == 1
+    )
+    assert len([line for line in errors if line.startswith("NOT SCORED b (prob): Expected one prediction of b")]) == 1
+    assert [(row["case"], row["model"]) for row in table(out / "cases.csv")] == [("a", "net"), ("b", "net")]
+
+
+def test_a_wrong_operating_point(folders, probabilities, capsys):
+    ref, pred, out = folders
+    prob, point = probabilities
+    point.write_text("{}")
+    arguments = ["evaluate", "--ref", ref, "--prob", prob, "--operating-point", point, "--out", out]
+    assert main(list(map(str, arguments))) == 2
+    assert f"error: Expected {point} to hold `threshold` and no others than" in capsys.readouterr().err
+    point.unlink()
+    assert main(list(map(str, arguments))) == 2
+    assert "point.json" in capsys.readouterr().err
+    for wrong in (
+        ["--pred", str(pred), "--prob", str(prob), "--operating-point", str(point)],
+        ["--operating-point", str(point)],
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            main(["evaluate", "--ref", str(ref), "--out", str(out), *wrong])
+        assert "Expected `--prob` and no `--pred` with `--operating-point`, but got" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["evaluate", "--ref", str(ref), "--out", str(out)])
+    assert "Expected `--pred`, or `--prob` with `--operating-point`, but got neither." in capsys.readouterr().err
+    assert not out.exists()

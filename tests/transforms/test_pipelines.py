@@ -16,6 +16,7 @@ from monai.transforms import Compose, CopyItemsd, EnsureChannelFirstd, Flip, Loa
 from monai.utils import TransformBackends
 
 from monai_instance_loss import transforms
+from monai_instance_loss.operating_points import OperatingPoint
 from monai_instance_loss.transforms import (
     CheckFinite,
     CheckFinited,
@@ -25,6 +26,8 @@ from monai_instance_loss.transforms import (
     FilterInstancesd,
     InstanceCenters,
     InstanceCentersd,
+    InstanceOperatingPoint,
+    InstanceOperatingPointd,
     InstanceWeightMap,
     InstanceWeightMapd,
     LabelInstances,
@@ -44,6 +47,7 @@ ARRAY = [
     InstanceCenters("gaussian", sigma_mm=2.0),
     InstanceWeightMap(background_weight=None),
     InstanceWeightMap(mode="border", sigma_mm=2.0),
+    InstanceOperatingPoint(OperatingPoint(0.5, min_volume_mm3=10)),
 ]
 DICTIONARY = [
     LabelInstancesd("label"),
@@ -52,8 +56,9 @@ DICTIONARY = [
     InstanceCentersd("label", "gaussian", sigma_mm=2.0),
     InstanceWeightMapd("label", background_weight=None),
     InstanceWeightMapd("label", mode="border", sigma_mm=2.0),
+    InstanceOperatingPointd("label", OperatingPoint(0.5, min_volume_mm3=10)),
 ]
-NAMES = ["label", "filter", "box", "gaussian", "weights", "border"]
+NAMES = ["label", "filter", "box", "gaussian", "weights", "border", "point"]
 PAIRS = [
     (CheckFinite, CheckFinited),
     (CheckMask, CheckMaskd),
@@ -61,6 +66,7 @@ PAIRS = [
     (FilterInstances, FilterInstancesd),
     (InstanceCenters, InstanceCentersd),
     (InstanceWeightMap, InstanceWeightMapd),
+    (InstanceOperatingPoint, InstanceOperatingPointd),
     (MeasureInstances, MeasureInstancesd),
     (RandCropByInstance, RandCropByInstanced),
 ]
@@ -149,7 +155,7 @@ def test_two_and_three_dimensions_in_any_form(transform, dims, speckle):
     mask = speckle if dims == 3 else speckle[:, :, :, 3]
     expected = transform(MetaTensor(torch.from_numpy(mask), affine=torch.from_numpy(AFFINE)))
     assert expected.shape == mask.shape
-    if transform in (ARRAY[1], ARRAY[3], ARRAY[5]):
+    if transform in (ARRAY[1], ARRAY[3], ARRAY[5], ARRAY[6]):
         # what a plain array cannot say
         transform = copy.copy(transform)
         transform.spacing_mm = (1, 1.5, 3)[:dims]
