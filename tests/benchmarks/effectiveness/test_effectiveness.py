@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from budgets import conformal_risk, within_budget
 from compare import cut_totals, difference, holm, interval, missed_at_false, steps_to_baseline, summarise
 from contenders import CONTENDERS
 from regimes import REGIMES
@@ -174,6 +175,31 @@ def test_runs_are_joined_once(tmp_path) -> None:
     assert entry["0.5"]["dice"][0] == pytest.approx(8 / 11, abs=1e-5)
     # above 0.55 neither the bridge of two lesions nor the false prediction is left: 4 shared of 4 and 5
     assert entry["chosen"]["dice"][0] == pytest.approx(8 / 9, abs=1e-5)
+
+
+def test_a_budget_is_chosen_on_validation_cases_and_seen_on_test_cases() -> None:
+    # (threshold, found, false) of validation cases: within 2 false ones most is found at 0.5
+    val = [(0.2, 5, 6), (0.5, 4, 2), (0.8, 1, 0)]
+    lines = [("val", f"Utrecht/{k}", *line) for k in (0, 1) for line in val]
+    for site, false in (("Utrecht", 1), ("GE3T", 5)):
+        lines += [("test", f"{site}/{k}", t, 0, false + k - 2) for k in (1, 2, 3) for t, _, _ in val]
+    curve = pd.DataFrame(lines, columns=["part", "case", "threshold", "one_found", "one_false"]).assign(true=6)
+    same, unseen = within_budget(curve, 2.0)
+    assert (same["scanner"], same["false"], unseen["false"]) == ("same", 1, 5)
+    assert within_budget(curve, -1.0) == []
+
+
+def test_conformal_risk_is_kept_on_average() -> None:
+    rng = np.random.default_rng(0)
+    rows = []
+    for case in range(40):
+        hidden = np.sort(rng.random(8))
+        rows += [("val", f"c{case}", t, 8, int((hidden >= t).sum())) for t in np.linspace(0.05, 0.95, 19)]
+    curve = pd.DataFrame(rows, columns=["part", "case", "threshold", "true", "touch_found"])
+    # about a tenth of a lesion lies between two thresholds
+    assert 0.3 - 0.16 <= conformal_risk(curve, 0.3, rng) <= 0.3
+    # 1 / 21 of the risk is taken by the case to come
+    assert math.isnan(conformal_risk(curve, 0.04, rng))
 
 
 @pytest.mark.parametrize("row", CONTENDERS)
