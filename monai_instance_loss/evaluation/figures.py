@@ -45,7 +45,9 @@ def sensitivity_figure(strata: Mapping[str, Sequence[Mapping[str, Any]]]) -> Any
     for edge in edges:
         axis.axvline(edge, color="0.8", linewidth=0.8, zorder=0)
     for k, (model, rows) in enumerate(strata.items()):
-        _draw_strata(axis, k, model, [row for row in rows if row["n_true"]], _shift(k, len(strata)))
+        kept = [row for row in rows if row["n_true"]]
+        if kept:
+            _draw_strata(axis, k, model, kept, _shift(k, len(strata)))
     axis.set_xscale("log")
     axis.set_xticks(edges, [f"{edge:g}" for edge in edges])
     axis.minorticks_off()
@@ -55,7 +57,10 @@ def sensitivity_figure(strata: Mapping[str, Sequence[Mapping[str, Any]]]) -> Any
     axis.set_yticks(np.linspace(0, 1, 6))
     _diameter_axis(axis)
     _write_counts(axis, next(iter(strata.values())))
-    figure.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    if axis.get_legend_handles_labels()[0]:
+        figure.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    else:
+        axis.text(0.5, 0.5, "No lesion in the reference", ha="center", transform=axis.transAxes)
     return figure
 
 

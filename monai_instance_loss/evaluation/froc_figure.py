@@ -53,16 +53,17 @@ def froc_figure(model: str, froc: Mapping[str, Any], operating_point: tuple[floa
     )
     ticks = [0.0, *froc["fp_per_case"]]
     end = 1.15 * max(ticks[-1], rates[-1], operating_point[0] if operating_point else 0)
-    axis.plot(*_bent(rates, found), color=_COLOR, label=f"{model}: all thresholds")
-    if end > rates[-1]:
+    if math.isnan(froc["score"]):
+        axis.text(0.5, 0.5, "No lesion in the reference", ha="center", transform=axis.transAxes)
+    else:
+        axis.plot(*_bent(rates, found), color=_COLOR, label=f"{model}: all thresholds")
         axis.plot([rates[-1], end], [found[-1]] * 2, color=_COLOR, linestyle="dotted", label="level beyond its end")
-    score = "none" if math.isnan(froc["score"]) else f"{froc['score']:.3f}"
-    label = f"sensitivity at {ticks[1]:g} to {ticks[-1]:g}, mean {score}"
-    axis.scatter(
-        froc["fp_per_case"], froc["sensitivity"],
-        s=34, marker="o", facecolors="none", edgecolors=_COLOR, linewidths=1.2, zorder=3, label=label,
-    )  # fmt: skip
-    if operating_point is not None:
+        axis.scatter(
+            froc["fp_per_case"], froc["sensitivity"],
+            s=34, marker="o", facecolors="none", edgecolors=_COLOR, linewidths=1.2, zorder=3,
+            label=f"sensitivity at {ticks[1]:g} to {ticks[-1]:g}, mean {froc['score']:.3f}",
+        )  # fmt: skip
+    if operating_point is not None and not math.isnan(operating_point[1]):
         marker = {"marker": "X", "markersize": 10, "color": _MASK_COLOR, "linestyle": "none", "zorder": 4}
         axis.plot(*operating_point, **marker, clip_on=False, label="the masks that were scored")
     axis.set_xscale("symlog", base=2, linthresh=_LINEAR_TO, linscale=0.5)
@@ -75,7 +76,8 @@ def froc_figure(model: str, froc: Mapping[str, Any], operating_point: tuple[floa
     axis.set_ylabel("Sensitivity to lesions")
     axis.grid(color="0.9")
     _write_thresholds(axis, rates, found, cuts)
-    figure.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    if not math.isnan(froc["score"]):
+        figure.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False)
     return figure
 
 
@@ -113,4 +115,6 @@ def _write_thresholds(
             continue
         written.append(place)
         axis.plot([x], [y], marker="|", markersize=7, color=_COLOR, linestyle="none")
-        axis.annotate(f"{cut:.2g}", (x, y), xytext=(4, -10), textcoords="offset points", fontsize=7.5, color="0.25")
+        # at the bottom above the curve, so that the axis does not hide it
+        below = -10 if y > _APART else 4
+        axis.annotate(f"{cut:.2g}", (x, y), xytext=(4, below), textcoords="offset points", fontsize=7.5, color="0.25")

@@ -150,7 +150,7 @@ def pooled_rate(tallies: Sequence[Sequence[int]], seed: int = 0) -> dict[str, An
     Example:
         >>> rate = pooled_rate([(6, 6), (6, 6)])
         >>> rate["value"], round(rate["low"], 3), rate["interval_by_case"]
-        (1.0, 0.735, 'none: fewer than 10 cases')
+        (1.0, 0.735, 'none: n < 10')
     """
     parts, wholes = ([tally[k] for tally in tallies] for k in (0, 1))
     by_case = ratio_estimate(parts, wholes, seed)

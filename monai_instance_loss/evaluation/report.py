@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -11,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from monai_instance_loss.evaluation.report_tables import (
+    MIN_PAIRS,
     Table,
     comparison_table,
     froc_table,
@@ -87,7 +89,7 @@ def render_report(
     failures = [[failure["case"], failure["model"] or "all", failure["message"]] for failure in summary["failures"]]
     return template.render(
         title=_TITLE,
-        lead=f"{', '.join(models)}: {n_cases} cases. {summary['finished']}",
+        lead=f"{', '.join(models)}: {n_cases} case{'s' * (n_cases != 1)}. {summary['finished']}",
         small=_small_n(models),
         failures=Table("These files are in no number below", ["Case", "Model", "Reason"], failures, wraps=True),
         remarks=summary["warnings"],
@@ -112,7 +114,7 @@ def _sections(
     return [
         _Section("Scores", scores),
         *([_Section("Models compared", list(map(comparison_table, summary["comparisons"])))] * (len(models) > 1)),
-        _Section("Figures", [froc_table(froc)] if froc else [], charts),
+        _Section("Figures", [froc_table(froc)] if froc and not math.isnan(froc["score"]) else [], charts),
         _Section("By lesion volume", [size_table(name, model) for name, model in models.items()]),
         *(_Section(title, tables) for title, tables in more.items()),
         _Section("Worst cases", pictures=key_images, paragraphs=without_errors),
@@ -129,8 +131,8 @@ def _small_n(models: Mapping[str, Mapping[str, Any]]) -> str:
     if fewest >= MIN_CASES:
         return ""
     return (
-        f"n = {fewest} is too small: of fewer than {MIN_CASES} cases no interval by case is told, and what is found "
-        "here may well be chance."
+        f"n = {fewest} is too small: of fewer than {MIN_CASES} cases no interval by case is told (n < {MIN_CASES}), "
+        "and what is found here may well be chance."
     )
 
 
@@ -159,7 +161,7 @@ def _methods(settings: Mapping[str, Any]) -> tuple[str, ...]:
         "doi:10.1093/biomet/26.4.404) take lesions for independent. Lesions of one patient are not: where cases "
         "differ, exact intervals are too narrow, and those by case are the ones to report.",
         "P values are of the two-sided Wilcoxon signed-rank test and are not adjusted for the number of tests. Of "
-        "fewer than 6 pairs that differ, none can be below 0.05.",
+        f"fewer than {MIN_PAIRS} pairs, none can be below 0.05, and none is told.",
         "Limits of agreement, bias +- 1.96 SD, are told of "
         f"{MIN_CASES} cases or more. All volumes and distances are in ml, mm³ and mm, from the affine of each file.",
     )

@@ -11,6 +11,9 @@ from monai_instance_loss.evaluation.summary import METRICS, Metric
 
 __all__ = ["Table", "comparison_table", "froc_table", "lesion_free_table", "pooled_table", "score_table", "size_table"]
 
+# the smallest p value of fewer pairs is above 0.05: 2 / 2^5
+MIN_PAIRS = 6
+
 
 @dataclass(frozen=True)
 class Table:
@@ -121,7 +124,7 @@ def comparison_table(comparison: Mapping[str, Any]) -> Table:
         test = comparison["scores"][metric.field]
         means = (number(test[name], metric.digits) for name in ("mean_second", "mean_first"))
         difference = interval_text({**test, "mean": test["difference"]}, metric.digits, signed=True)
-        rows.append([_name(metric), *means, difference, _p_value(test["p_value"]), str(test["n"])])
+        rows.append([_name(metric), *means, difference, _p_value(test["p_value"], test["n"]), str(test["n"])])
     return Table(
         f"{model} minus {against}, on {comparison['cases']} cases scored for both",
         ["Score", model, against, "Mean difference [95 % interval]", "p (Wilcoxon)", "n"],
@@ -174,7 +177,13 @@ def froc_table(froc: Mapping[str, Any]) -> Table:
         ]
         for point in froc["operating_points"]
     ]
-    columns = ["False lesions a case", "Sensitivity (on the curve)", "Threshold", "False a case there", "Sensitivity"]
+    columns = [
+        "False lesions a case",
+        "Sensitivity (on the curve)",
+        "Threshold",
+        "False a case there",
+        "Sensitivity there",
+    ]
     note = (
         f"Mean sensitivity on the curve: {number(froc['score'], 3)}. On the curve, values between two thresholds are "
         "on the line between them. The threshold is the lowest that makes no more false lesions than the first column "
@@ -203,7 +212,7 @@ def rate_texts(rate: Mapping[str, Any]) -> tuple[str, str]:
     Example:
         >>> from monai_instance_loss.evaluation.lesion_strata import pooled_rate
         >>> rate_texts(pooled_rate([(1, 2), (2, 2)]))
-        ('0.750 [0.194, 0.994]', '[fewer than 10 cases]')
+        ('0.750 [0.194, 0.994]', '[n < 10]')
     """
     if math.isnan(rate["value"]):
         return "-", "-"
@@ -231,7 +240,9 @@ def _name(metric: Metric) -> str:
     return f"{metric.title} ({metric.unit})" if metric.unit else metric.title
 
 
-def _p_value(value: float) -> str:
+def _p_value(value: float, n: int) -> str:
+    if n < MIN_PAIRS:
+        return f"[n < {MIN_PAIRS}]"
     return "< 0.001" if value < 0.001 else number(value, 3)
 
 

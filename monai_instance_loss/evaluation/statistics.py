@@ -34,8 +34,8 @@ MIN_CASES = 10
 # resamples are drawn in batches of about so many numbers
 _BATCH = 2**22
 _BCA = "BCa bootstrap over cases"
-_TOO_FEW = f"none: fewer than {MIN_CASES} cases"
-_NO_SPREAD = "none: all cases are alike"
+_TOO_FEW = f"none: n < {MIN_CASES}"
+_NO_SPREAD = "none: all cases alike"
 
 
 class Estimate(NamedTuple):
@@ -101,7 +101,7 @@ def mean_estimate(values: ArrayLike, seed: int = 0) -> Estimate:
 
     Example:
         >>> mean_estimate([1.0, 1.0, float("nan"), 1.0])
-        Estimate(value=1.0, low=nan, high=nan, n=3, interval='none: fewer than 10 cases')
+        Estimate(value=1.0, low=nan, high=nan, n=3, interval='none: n < 10')
     """
     kept = np.asarray(values, dtype=np.float64)
     kept = kept[~np.isnan(kept)]
@@ -126,7 +126,7 @@ def ratio_estimate(parts: ArrayLike, wholes: ArrayLike, seed: int = 0) -> Estima
 
     Example:
         >>> ratio_estimate([1, 2, 0], [2, 4, 0])
-        Estimate(value=0.5, low=nan, high=nan, n=2, interval='none: fewer than 10 cases')
+        Estimate(value=0.5, low=nan, high=nan, n=2, interval='none: n < 10')
     """
     whole = np.asarray(wholes, dtype=np.float64)
     part, whole = np.asarray(parts, dtype=np.float64)[whole > 0], whole[whole > 0]

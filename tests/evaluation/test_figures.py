@@ -39,7 +39,11 @@ def test_sensitivity_shows_the_strata(scores):
 
 
 def test_sensitivity_without_a_lesion():
-    assert drawn(sensitivity_figure({"net": volume_strata([], (10.0, 100.0))}))
+    figure = sensitivity_figure({"net": volume_strata([], (10.0, 100.0))})
+    assert drawn(figure)
+    # nothing is drawn that a legend could name
+    assert not figure.legends
+    assert [text.get_text() for text in figure.axes[0].texts] == ["No lesion in the reference"]
 
 
 def test_agreement_shows_cases_and_limits(scores):

@@ -81,7 +81,8 @@ def test_thresholds_do_not_run_into_each_other():
 def test_without_a_true_lesion():
     figure = froc_figure("net", froc((2, 0.5)), (0.0, NAN))
     assert drawn(figure)
-    assert "nan" not in " ".join(text.get_text() for text in figure.legends[0].get_texts())
+    assert not figure.legends
+    assert [text.get_text() for text in figure.axes[0].texts] == ["No lesion in the reference"]
 
 
 def test_without_a_candidate():

@@ -74,4 +74,4 @@ def test_a_perfect_rate_is_no_certainty():
     rate = pooled_rate([(1, 1)] * 12)
     assert rate["low"] == pytest.approx(0.025 ** (1 / 12))
     assert math.isnan(rate["low_by_case"])
-    assert rate["interval_by_case"] == "none: all cases are alike"
+    assert rate["interval_by_case"] == "none: all cases alike"

@@ -98,9 +98,9 @@ def test_a_figure_that_was_not_drawn_is_told(page):
 
 def test_numbers(page):
     # (0.5 + 0.75) / 2, as the case without a lesion is apart
-    assert "<td>0.625 [fewer than 10 cases], n = 2</td><td>0.250 [fewer than 10 cases], n = 2</td>" in page
+    assert "<td>0.625 [n &lt; 10], n = 2</td><td>0.250 [n &lt; 10], n = 2</td>" in page
     # both means, and -0.25 and -0.5
-    assert "<td>0.250</td><td>0.625</td><td>-0.375 [fewer than 10 cases]</td>" in page
+    assert "<td>0.250</td><td>0.625</td><td>-0.375 [n &lt; 10]</td>" in page
     assert "other minus net &lt;1&gt;, on 2 cases scored for both" in page
     assert ">below 10<" in page
     assert ">10 or more<" in page

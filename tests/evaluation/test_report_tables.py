@@ -27,14 +27,14 @@ def model(scores, n: int, **values) -> dict:
 def test_twelve_of_twelve_are_no_certainty(scores):
     models = {"net": model(scores, 12, recall=1.0, n_pred=1)}
     rows = {row[0]: row[1] for row in score_table(models).rows}
-    assert rows["Lesion recall, higher is better"] == "1.000 [all cases are alike], n = 12"
+    assert rows["Lesion recall, higher is better"] == "1.000 [all cases alike], n = 12"
     # 0.025^(1/12) = 0.735
-    assert pooled_table(models).rows[0][3:5] == ["1.000 [0.735, 1.000]", "[all cases are alike]"]
+    assert pooled_table(models).rows[0][3:5] == ["1.000 [0.735, 1.000]", "[all cases alike]"]
 
 
 def test_three_cases_have_no_interval(scores):
     rows = [row[1] for row in score_table({"net": model(scores, 3)}).rows]
-    assert rows[0] == "0.500 [fewer than 10 cases], n = 3"
+    assert rows[0] == "0.500 [n < 10], n = 3"
     assert not any("," in row.split("]")[0] for row in rows)
 
 
@@ -55,6 +55,13 @@ def test_comparison_shows_both_means(scores):
     assert dice[3].startswith("+0.155 [+0.1")
     assert dice[4:] == ["< 0.001", "12"]
     assert table.columns[1:3] == ["new", "old"]
+
+
+def test_no_p_value_where_none_can_be_small(scores):
+    for n, shown in ((5, "[n < 6]"), (6, "0.031")):  # 2 / 2^6
+        first, second = ([scores(str(k), n_true=1, dice=dice + k / 50) for k in range(n)] for dice in (0.2, 0.5))
+        table = comparison_table({"model": "a", "against": "b", **compare_models(first, second)})
+        assert table.rows[0][4] == shown
 
 
 def test_merges_splits_and_sizes(scores):

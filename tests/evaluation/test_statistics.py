@@ -62,7 +62,7 @@ def test_too_few_cases_have_no_interval(n):
         assert estimate.n == n
         assert math.isnan(estimate.low)
         assert math.isnan(estimate.high)
-        assert estimate.interval == "none: fewer than 10 cases"
+        assert estimate.interval == "none: n < 10"
     assert math.isfinite(mean_estimate(np.linspace(0, 1, MIN_CASES)).low)
 
 
@@ -74,7 +74,7 @@ def test_cases_that_are_alike_have_no_interval():
         ratio_estimate(range(1, 13), range(3, 39, 3)),
         mean_estimate([0.1 + 0.2, 0.3] * 6),
     ):
-        assert estimate.interval == "none: all cases are alike"
+        assert estimate.interval == "none: all cases alike"
         assert math.isnan(estimate.low)
         assert math.isnan(estimate.high)
 
