@@ -16,6 +16,7 @@ from monai_instance_loss.evaluation.key_images import key_image, worst_cases
 from monai_instance_loss.evaluation.pairing import CaseFiles
 from monai_instance_loss.evaluation.report import Picture
 from monai_instance_loss.evaluation.statistics import MIN_CASES
+from monai_instance_loss.evaluation.summary import masks_point
 
 __all__ = ["Drawing", "chart_drawings", "key_drawings"]
 
@@ -80,9 +81,7 @@ def chart_drawings(scores: Mapping[str, Sequence[CaseScores]], summary: Mapping[
     )
     froc = summary["froc"]
     if froc is not None:
-        lesions, cases = models[first]["lesions"], models[first]["cases"]
-        same_cases = cases == froc["cases"]
-        point = (lesions["n_false"] / cases, lesions["sensitivity"]["value"]) if same_cases else None
+        point = masks_point(models[first], froc)
         yield _chart(
             partial(froc_figure, first, froc, point),
             "FROC curve",

@@ -9,6 +9,7 @@ import numpy as np
 
 from monai_instance_loss.evaluation.lesion_marks import (
     draw_legend,
+    grey_window,
     mark_lesions,
     outline_lesions,
     scale_bar,
@@ -57,7 +58,7 @@ def draw_lesions(slices: Sequence[LesionSlice], zooms: Sequence[LesionZoom] = ()
         _draw_row(axes, row, image_name)
     for axes, zoom, name in zip(grid[len(slices) :], zooms, "ABCDEFGH", strict=False):
         _frame(grid[0, 0], zoom, name)
-        _draw_zoom(axes, zoom, name)
+        _draw_zoom(axes, zoom, name, grey_window(slices[0].image))
     rest = (
         "Radiological display: the patient's right is on the left. Lesions are matched in 3D; each is outlined where "
         "this slice cuts it."
@@ -79,7 +80,7 @@ def _drawn(slices: Sequence[LesionSlice], zooms: Sequence[LesionZoom]) -> set[st
 
 def _draw_row(axes: Sequence[Any], row: LesionSlice, image_name: str) -> None:
     for axis in axes:
-        show_image(axis, row.image, row.spacing_mm)
+        show_image(axis, row.image, row.spacing_mm, grey_window(row.image))
     image, reference, prediction = axes
     scale_bar(image, _SCALE_BAR_MM)
     for axis in (reference, prediction):
@@ -129,10 +130,10 @@ def _frame(axis: Any, zoom: LesionZoom, name: str) -> None:
     axis.text(x + zoom.width_mm, y + zoom.width_mm, name, color="white", fontsize=9, ha="left", va="bottom")
 
 
-def _draw_zoom(axes: Sequence[Any], zoom: LesionZoom, name: str) -> None:
+def _draw_zoom(axes: Sequence[Any], zoom: LesionZoom, name: str, window: tuple[float, float]) -> None:
     half = zoom.width_mm / 2
     for axis, plane in zip(axes, zoom.planes, strict=True):
-        show_image(axis, plane.image, plane.spacing_mm, plane.sides)
+        show_image(axis, plane.image, plane.spacing_mm, window, plane.sides)
         for status in ("ignored", "detected", "matched", "missed", "false"):
             outline_lesions(axis, plane.maps[status], plane.spacing_mm, status)
         x, y = plane.centre_mm

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["draw_legend", "mark_lesions", "outline_lesions", "scale_bar", "show_image"]
+__all__ = ["draw_legend", "grey_window", "mark_lesions", "outline_lesions", "scale_bar", "show_image"]
 
 # readable without colour too: line style and shape say the same
 _STYLES: dict[str, dict[str, Any]] = {
@@ -23,25 +23,41 @@ _MARK_MARGIN_MM = 3.0
 _MARK_MIN_MM = 4.5
 
 
-def show_image(axis: Any, image: NDArray[Any], spacing_mm: tuple[float, float], sides: str = "RL") -> None:
+def grey_window(image: NDArray[Any]) -> tuple[float, float]:
+    """The grey values that are black and white.
+
+    Example:
+        >>> grey_window(np.zeros((2, 2)))
+        (0.0, 1.0)
+    """
+    lit = image[image > image.min()]
+    low, high = np.percentile(lit, (1, 99.7)) if lit.size else (0, 1)
+    return float(low), float(high)
+
+
+def show_image(
+    axis: Any, image: NDArray[Any], spacing_mm: tuple[float, float], window: tuple[float, float], sides: str = "RL"
+) -> None:
     """Show a plane in true proportions, with the second axis up and the first to the left.
 
     Args:
         axis: of matplotlib.
         image: (X, Y) grey values.
         spacing_mm: voxel size along both axes in mm.
+        window: from ``grey_window``.
         sides: letters of the patient's sides on the left and on the right.
     """
-    lit = image[image > image.min()]
-    low, high = np.percentile(lit, (1, 99.7)) if lit.size else (0, 1)
+    low, high = window
     x_mm, y_mm = (n * step for n, step in zip(image.shape, spacing_mm, strict=True))
     axis.imshow(image.T, cmap="gray", vmin=low, vmax=high, origin="lower", extent=(0, x_mm, 0, y_mm), aspect="equal")
     axis.set_xlim(x_mm, 0)
+    axis.set_ylim(0, y_mm)
     axis.set_xticks([])
     axis.set_yticks([])
     axis.set_facecolor("black")
     for x, side, align in ((0.02, sides[0], "left"), (0.98, sides[1], "right")):
-        axis.text(x, 0.98, side, color="white", fontsize=11, ha=align, va="top", transform=axis.transAxes)
+        text = axis.text(x, 0.98, side, color="white", fontsize=11, ha=align, va="top", transform=axis.transAxes)
+        text.set_path_effects(_edge())
 
 
 def scale_bar(axis: Any, length_mm: int) -> None:
@@ -49,8 +65,9 @@ def scale_bar(axis: Any, length_mm: int) -> None:
     right, left = axis.get_xlim()
     low, high = axis.get_ylim()
     start, base = right - 0.04 * (right - left), low + 0.04 * (high - low)
-    axis.plot([start, start - length_mm], [base, base], color="white", linewidth=2.5, solid_capstyle="butt")
-    text = {"color": "white", "fontsize": 8, "ha": "center", "va": "bottom"}
+    line = {"color": "white", "linewidth": 2.5, "solid_capstyle": "butt", "path_effects": _edge()}
+    axis.plot([start, start - length_mm], [base, base], **line)
+    text = {"color": "white", "fontsize": 8, "ha": "center", "va": "bottom", "path_effects": _edge()}
     axis.text(start - length_mm / 2, base + 0.01 * (high - low), f"{length_mm} mm", **text)
 
 
@@ -64,7 +81,7 @@ def outline_lesions(axis: Any, mask: NDArray[Any], spacing_mm: tuple[float, floa
     along = np.argwhere(padded[1:-1, 1:] != padded[1:-1, :-1])
     edges = [((i * dx, j * dy), (i * dx, (j + 1) * dy)) for i, j in across]
     edges += [((i * dx, j * dy), ((i + 1) * dx, j * dy)) for i, j in along]
-    axis.add_collection(LineCollection(edges, **{**_STYLES[status], "linewidth": 1.2}))
+    axis.add_collection(LineCollection(edges, **_STYLES[status]))
 
 
 def mark_lesions(axis: Any, labels: NDArray[Any], spacing_mm: tuple[float, float], status: str) -> None:
@@ -98,15 +115,16 @@ def draw_legend(figure: Any, drawn: Collection[str], rest: str, bottom_inches: f
 
     missed, false = _STYLES["missed"], _STYLES["false"]
     handles = {
-        "detected": Line2D([], [], **_STYLES["detected"], label="outline: detected, or prediction that touches"),
-        "matched": Line2D([], [], **_STYLES["matched"], label="dashed outline: prediction that touches (close views)"),
+        "detected": Line2D([], [], **_STYLES["detected"], label="thin outline: detected, or prediction that touches"),
+        "matched": Line2D([], [], **_STYLES["matched"], label="thin dashed outline: prediction that touches"),
         "missed": Line2D(
             [], [], linestyle="none", marker="o", markersize=11, fillstyle="none",
-            markeredgecolor=missed["color"], markeredgewidth=missed["linewidth"], label="ring: missed lesion",
+            markeredgecolor=missed["color"], markeredgewidth=missed["linewidth"],
+            label="ring, thick outline: missed lesion",
         ),
         "false": Patch(
             fill=False, edgecolor=false["color"], linestyle=false["linestyle"], linewidth=false["linewidth"],
-            label="dashed square: false lesion",
+            label="dashed square, thick dashed outline: false lesion",
         ),
         "ignored": Line2D([], [], **_STYLES["ignored"], label="dotted: other pathology, not scored"),
     }  # fmt: skip
@@ -121,3 +139,10 @@ def draw_legend(figure: Any, drawn: Collection[str], rest: str, bottom_inches: f
         frameon=False,
     )
     figure.text(0.5, 0.12 / height, rest, fontsize=8, ha="center")
+
+
+def _edge() -> list[Any]:
+    """A dark edge, so that white can be read on white."""
+    from matplotlib.patheffects import withStroke
+
+    return [withStroke(linewidth=2, foreground="black")]

@@ -11,8 +11,8 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from monai_instance_loss.evaluation.report_numbers import MIN_PAIRS
 from monai_instance_loss.evaluation.report_tables import (
-    MIN_PAIRS,
     Table,
     comparison_table,
     froc_table,
@@ -22,6 +22,7 @@ from monai_instance_loss.evaluation.report_tables import (
     size_table,
 )
 from monai_instance_loss.evaluation.statistics import MIN_CASES
+from monai_instance_loss.evaluation.summary import masks_point
 
 __all__ = ["Picture", "render_report"]
 
@@ -107,6 +108,9 @@ def _sections(
     models, froc = summary["models"], summary.get("froc")
     facts = [[name.replace("_", " "), str(value)] for name, value in summary["settings"].items()]
     facts += [[f"version of {name}", value] for name, value in summary["versions"].items()]
+    points = []
+    if froc and not math.isnan(froc["score"]):
+        points.append(froc_table(froc, masks_point(next(iter(models.values())), froc)))
     without_errors = [] if key_images else ["No case that was scored has a missed or false lesion."]
     scores = [score_table(models), pooled_table(models)]
     if any(model["lesion_free"]["cases"] for model in models.values()):
@@ -114,7 +118,7 @@ def _sections(
     return [
         _Section("Scores", scores),
         *([_Section("Models compared", list(map(comparison_table, summary["comparisons"])))] * (len(models) > 1)),
-        _Section("Figures", [froc_table(froc)] if froc and not math.isnan(froc["score"]) else [], charts),
+        _Section("Figures", points, charts),
         _Section("By lesion volume", [size_table(name, model) for name, model in models.items()]),
         *(_Section(title, tables) for title, tables in more.items()),
         _Section("Worst cases", pictures=key_images, paragraphs=without_errors),

@@ -7,12 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from monai_instance_loss.evaluation.report_numbers import bounds_text, interval_text, number, p_text, rate_texts
 from monai_instance_loss.evaluation.summary import METRICS, Metric
 
 __all__ = ["Table", "comparison_table", "froc_table", "lesion_free_table", "pooled_table", "score_table", "size_table"]
-
-# the smallest p value of fewer pairs is above 0.05: 2 / 2^5
-MIN_PAIRS = 6
 
 
 @dataclass(frozen=True)
@@ -124,7 +122,7 @@ def comparison_table(comparison: Mapping[str, Any]) -> Table:
         test = comparison["scores"][metric.field]
         means = (number(test[name], metric.digits) for name in ("mean_second", "mean_first"))
         difference = interval_text({**test, "mean": test["difference"]}, metric.digits, signed=True)
-        rows.append([_name(metric), *means, difference, _p_value(test["p_value"], test["n"]), str(test["n"])])
+        rows.append([_name(metric), *means, difference, p_text(test["p_value"], test["n"]), str(test["n"])])
     return Table(
         f"{model} minus {against}, on {comparison['cases']} cases scored for both",
         ["Score", model, against, "Mean difference [95 % interval]", "p (Wilcoxon)", "n"],
@@ -146,7 +144,7 @@ def size_table(name: str, model: Mapping[str, Any]) -> Table:
         found = {**true, "value": true["sensitivity"]}
         rows.append(
             [
-                _bounds(true["from_mm3"], true["to_mm3"]),
+                bounds_text(true["from_mm3"], true["to_mm3"]),
                 f"{true['n_detected']} of {true['n_true']}",
                 *rate_texts(found),
                 f"{pred['n_false']} of {pred['n_pred']}",
@@ -158,8 +156,12 @@ def size_table(name: str, model: Mapping[str, Any]) -> Table:
     return Table(f"By lesion volume: {name}", columns, rows, note)
 
 
-def froc_table(froc: Mapping[str, Any]) -> Table:
-    """The operating points of a FROC curve, see ``froc_of``.
+def froc_table(froc: Mapping[str, Any], masks: tuple[float, float] | None = None) -> Table:
+    """The operating points of a FROC curve, and that of the binary masks.
+
+    Args:
+        froc: from ``froc_of``.
+        masks: false lesions a case and sensitivity of the masks, from ``masks_point``.
 
     Example:
         >>> point = {"fp_per_case": 0.5, "sensitivity": 0.25, "from_threshold": 0.9, "reached_fp_per_case": 0.0,
@@ -177,6 +179,8 @@ def froc_table(froc: Mapping[str, Any]) -> Table:
         ]
         for point in froc["operating_points"]
     ]
+    if masks is not None:
+        rows.append([f"{masks[0]:.3g}, the masks that were scored", number(masks[1], 3), "-", "-", "-"])
     columns = [
         "False lesions a case",
         "Sensitivity (on the curve)",
@@ -193,60 +197,5 @@ def froc_table(froc: Mapping[str, Any]) -> Table:
     return Table("FROC: operating points", columns, rows, note)
 
 
-def interval_text(score: Mapping[str, Any], digits: int, signed: bool = False) -> str:
-    """A mean and its interval, or why there is none.
-
-    Example:
-        >>> interval_text({"mean": 0.5, "low": math.nan, "high": math.nan, "interval": "none: too few"}, 1)
-        '0.5 [too few]'
-    """
-    if math.isnan(score["mean"]):
-        return "-"
-    ends = _ends(score["low"], score["high"], score["interval"], digits, signed)
-    return f"{number(score['mean'], digits, signed)} {ends}"
-
-
-def rate_texts(rate: Mapping[str, Any]) -> tuple[str, str]:
-    """A rate with its exact interval, and its interval by case; see ``pooled_rate``.
-
-    Example:
-        >>> from monai_instance_loss.evaluation.lesion_strata import pooled_rate
-        >>> rate_texts(pooled_rate([(1, 2), (2, 2)]))
-        ('0.750 [0.194, 0.994]', '[n < 10]')
-    """
-    if math.isnan(rate["value"]):
-        return "-", "-"
-    exact = f"{number(rate['value'], 3)} [{number(rate['low'], 3)}, {number(rate['high'], 3)}]"
-    return exact, _ends(rate["low_by_case"], rate["high_by_case"], rate["interval_by_case"], 3)
-
-
-def number(value: float, digits: int, signed: bool = False) -> str:
-    """A number with so many decimals; ``-`` for NaN.
-
-    Example:
-        >>> number(0.5, 2), number(math.nan, 2)
-        ('0.50', '-')
-    """
-    return "-" if math.isnan(value) else f"{value:{'+' if signed else ''}.{digits}f}"
-
-
-def _ends(low: float, high: float, method: str, digits: int, signed: bool = False) -> str:
-    if math.isnan(low):
-        return f"[{method.removeprefix('none: ')}]"
-    return f"[{number(low, digits, signed)}, {number(high, digits, signed)}]"
-
-
 def _name(metric: Metric) -> str:
     return f"{metric.title} ({metric.unit})" if metric.unit else metric.title
-
-
-def _p_value(value: float, n: int) -> str:
-    if n < MIN_PAIRS:
-        return f"[n < {MIN_PAIRS}]"
-    return "< 0.001" if value < 0.001 else number(value, 3)
-
-
-def _bounds(low: float, high: float | None) -> str:
-    if high is None:
-        return f"{low:g} or more"
-    return f"{low:g} to {high:g}" if low else f"below {high:g}"

@@ -14,7 +14,7 @@ from monai_instance_loss.evaluation.lesion_strata import false_strata, merges_an
 from monai_instance_loss.evaluation.statistics import agreement, mean_estimate, paired_test
 from monai_instance_loss.metrics.froc import InstanceFROC
 
-__all__ = ["METRICS", "Metric", "compare_models", "froc_of", "summarise_model"]
+__all__ = ["METRICS", "Metric", "compare_models", "froc_of", "masks_point", "summarise_model"]
 
 
 @dataclass(frozen=True)
@@ -202,6 +202,18 @@ def froc_of(results: Iterable[CaseResult]) -> dict[str, Any] | None:
             for rate, value, k in zip(metric.fp_per_case, sensitivity, reached, strict=True)
         ],
     }
+
+
+def masks_point(model: Mapping[str, Any], froc: Mapping[str, Any]) -> tuple[float, float] | None:
+    """False lesions a case and sensitivity of the binary masks; None where they are not of the cases of ``froc_of``.
+
+    Example:
+        >>> masks_point(summarise_model([], [], []), {"cases": 3}) is None
+        True
+    """
+    if not model["cases"] or model["cases"] != froc["cases"]:
+        return None
+    return model["lesions"]["n_false"] / model["cases"], model["lesions"]["sensitivity"]["value"]
 
 
 def _score(case: CaseScores, metric: Metric, lesion_free_apart: bool) -> float:

@@ -96,11 +96,20 @@ def legend(figure) -> list[str]:
 
 def test_the_legend_names_only_what_is_drawn(volume):
     only_missed = matched(mask(), mask((1, 1, 2)))
-    assert legend(draw_lesions([axial_slice(only_missed)])) == ["ring"]
+    assert legend(draw_lesions([axial_slice(only_missed)])) == ["ring, thick outline"]
     only_false = matched(mask((1, 1, 2)), mask())
     shown = axial_slice(only_false)
-    assert legend(draw_lesions([shown], zoom_on_errors(only_false, shown))) == ["dashed square"]
+    assert legend(draw_lesions([shown], zoom_on_errors(only_false, shown))) == ["dashed square, thick dashed outline"]
     # the detected lesion is on the slice, but too far off for a close view
     shown = axial_slice(volume)
     names = legend(draw_lesions([shown], zoom_on_errors(volume, shown)[:1]))
-    assert names == ["outline", "ring", "dashed square"]
+    assert names == ["thin outline", "ring, thick outline", "dashed square, thick dashed outline"]
+
+
+def test_all_views_have_the_grey_values_of_the_slice(volume):
+    # a plane without a bright lesion would else look like one
+    shown = axial_slice(volume)
+    figure = draw_lesions([shown], zoom_on_errors(volume, shown))
+    assert len({axis.images[0].get_clim() for axis in figure.axes}) == 1
+    # frames leave the overview as it is: 20 voxels of 2 mm, 24 of 1 mm
+    assert {(axis.get_xlim(), axis.get_ylim()) for axis in figure.axes[:3]} == {((40, 0), (0, 24))}

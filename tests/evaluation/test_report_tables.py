@@ -1,19 +1,16 @@
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from monai_instance_loss.evaluation.case import CaseResult
 from monai_instance_loss.evaluation.report_tables import (
     comparison_table,
     froc_table,
-    interval_text,
     pooled_table,
     score_table,
     size_table,
 )
-from monai_instance_loss.evaluation.summary import compare_models, froc_of, summarise_model
+from monai_instance_loss.evaluation.summary import compare_models, froc_of, masks_point, summarise_model
 
 
 def lesion(case: str, side: str, volume: float, status: str, partners: str = "") -> dict:
@@ -87,10 +84,14 @@ def test_froc_operating_points():
     assert values["2"] == ["0.000", "0.9", "2", "0.000"]
     assert values["4"] == ["1.000", "0.25", "3", "1.000"]
     assert len(values) == 7
+    # the masks of a model with 3 false lesions in that case, and one of two found
+    masks = masks_point({"cases": 1, "lesions": {"n_false": 3, "sensitivity": {"value": 0.5}}}, {"cases": 1})
+    last = froc_table(froc_of([CaseResult("a", froc=rows)]), masks).rows[-1]
+    assert last == ["3, the masks that were scored", "0.500", "-", "-", "-"]
+    assert masks_point({"cases": 1}, {"cases": 2}) is None
 
 
 def test_nothing_is_a_dash():
-    assert interval_text({"mean": math.nan, "low": math.nan, "high": math.nan, "interval": ""}, 3) == "-"
     empty = summarise_model([], [], (10.0,))
     for table in (score_table({"net": empty}), pooled_table({"net": empty}), size_table("net", empty)):
         assert "nan" not in str(table.rows)
