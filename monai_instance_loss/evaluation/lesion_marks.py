@@ -77,11 +77,19 @@ def outline_lesions(axis: Any, mask: NDArray[Any], spacing_mm: tuple[float, floa
 
     dx, dy = spacing_mm
     padded = np.pad(mask != 0, 1)
-    across = np.argwhere(padded[1:, 1:-1] != padded[:-1, 1:-1])
-    along = np.argwhere(padded[1:-1, 1:] != padded[1:-1, :-1])
-    edges = [((i * dx, j * dy), (i * dx, (j + 1) * dy)) for i, j in across]
-    edges += [((i * dx, j * dy), ((i + 1) * dx, j * dy)) for i, j in along]
-    axis.add_collection(LineCollection(edges, **_STYLES[status]))
+    across = _runs(padded[1:, 1:-1] != padded[:-1, 1:-1])
+    along = _runs((padded[1:-1, 1:] != padded[1:-1, :-1]).T)
+    edges = [((i * dx, start * dy), (i * dx, stop * dy)) for i, start, stop in across]
+    edges += [((start * dx, j * dy), (stop * dx, j * dy)) for j, start, stop in along]
+    style = _STYLES[status]
+    axis.add_collection(LineCollection(edges, **style, path_effects=_edge(style["linewidth"] + 1)))
+
+
+def _runs(borders: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Line, start and stop of each straight piece of border: dashes of one voxel's length would be none."""
+    steps = np.diff(np.pad(borders, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    (lines, starts), (_, stops) = np.nonzero(steps == 1), np.nonzero(steps == -1)
+    return np.stack([lines, starts, stops], 1)
 
 
 def mark_lesions(axis: Any, labels: NDArray[Any], spacing_mm: tuple[float, float], status: str) -> None:
@@ -141,8 +149,8 @@ def draw_legend(figure: Any, drawn: Collection[str], rest: str, bottom_inches: f
     figure.text(0.5, 0.12 / height, rest, fontsize=8, ha="center")
 
 
-def _edge() -> list[Any]:
-    """A dark edge, so that white can be read on white."""
+def _edge(linewidth: float = 2.0) -> list[Any]:
+    """A dark edge, so that what is light can be seen on white."""
     from matplotlib.patheffects import withStroke
 
-    return [withStroke(linewidth=2, foreground="black")]
+    return [withStroke(linewidth=linewidth, foreground="black")]
