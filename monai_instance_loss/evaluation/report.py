@@ -107,6 +107,9 @@ def _sections(
 ) -> list[_Section]:
     models, froc = summary["models"], summary.get("froc")
     facts = [[name.replace("_", " "), str(value)] for name, value in summary["settings"].items()]
+    facts += [["units", "ml, mm³ and mm"], ["IoU of panoptic quality", "above 0.5"]]
+    if froc:
+        facts.append(["probability of FROC candidates", f"{froc['threshold']:g} or more"])
     facts += [[f"version of {name}", value] for name, value in summary["versions"].items()]
     points = []
     if froc and not math.isnan(froc["score"]):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import re
 from html.parser import HTMLParser
 
@@ -47,6 +48,7 @@ def page(scores) -> str:
         "versions": {"torch": "2.8"},
         "settings": {"seed": 0},
         "pairs": {"cases": 3},
+        "froc": {"cases": 1, "threshold": 0.2, "score": math.nan},
         "warnings": ["<c>.nii: odd"],
         "failures": [{"case": "c", "model": None, "message": "Expected <b>c.nii</b>"}],
         "models": {name: summarise_model(cases, [], (10.0,)) for name, cases in models.items()},
@@ -111,6 +113,14 @@ def test_numbers(page):
 def test_lesion_free_cases_have_a_table_of_their_own(page):
     row = '<th scope="row">net &lt;1&gt;</th><td>1</td><td>1</td><td>2</td><td>2.00</td><td>0.250</td>'
     assert row in page.split("Cases without a lesion in the reference")[2]
+
+
+def test_thresholds_units_and_versions_are_named(page):
+    rows = re.findall(r'<tr><th scope="row">([^<]*)</th><td>([^<]*)</td></tr>', page)
+    assert {("units", "ml, mm³ and mm"), ("IoU of panoptic quality", "above 0.5"), ("version of torch", "2.8")} <= {
+        *rows
+    }
+    assert ("probability of FROC candidates", "0.2 or more") in rows
 
 
 def test_tables_by_class_preset_or_lesion(page):
