@@ -120,7 +120,10 @@ def _sections(
         scores.append(lesion_free_table(models))
     return [
         _Section("Scores", scores),
-        *([_Section("Models compared", list(map(comparison_table, summary["comparisons"])))] * (len(models) > 1)),
+        *(
+            [_Section("Models compared", list(map(comparison_table, summary["comparisons"])))]
+            * bool(summary["comparisons"])
+        ),
         _Section("Figures", points, charts),
         _Section("By lesion volume", [size_table(name, model) for name, model in models.items()]),
         *(_Section(title, tables) for title, tables in more.items()),

@@ -50,7 +50,7 @@ def score_table(models: Mapping[str, Mapping[str, Any]], title: str = "Scores") 
         cells = [f"{interval_text(score, metric.digits)}, n = {score['n']}" if score["n"] else "-" for score in scores]
         rows.append([f"{_name(metric)}, {better}{' *' if unlike else ''}", *cells])
     marked = any(row[0].endswith("*") for row in rows)
-    note = "* The models are not scored on the same cases here; below they are." if marked else ""
+    note = "* These means are not of the same cases; where two models are compared below, they are." if marked else ""
     return Table(f"{title}: mean over cases [95 % interval], n cases", ["Score", *models], rows, note)
 
 

@@ -141,9 +141,11 @@ def test_without_failures_and_key_images(scores):
     summary = {
         "command": "", "finished": "", "versions": {}, "settings": {}, "pairs": {"cases": 0}, "failures": [],
         "warnings": [],
-        "models": {"net": summarise_model([], [], (10.0,))}, "comparisons": [],
+        "models": {name: summarise_model([], [], (10.0,)) for name in ("net, a", "net, b")}, "comparisons": [],
     }  # fmt: skip
     page = render_report(summary, [], [])
     assert "All pairs were scored." in page
     assert "No case that was scored has a missed or false lesion." in page
     assert "nan" not in page
+    # nothing is compared, and nothing is announced
+    assert "Models compared" not in page

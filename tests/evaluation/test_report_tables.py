@@ -38,7 +38,7 @@ def test_three_cases_have_no_interval(scores):
 def test_scores_on_unlike_cases_are_marked(scores):
     few, many = model(scores, 11), model(scores, 12)
     assert {row[0][-1] for row in score_table({"few": few, "many": many}).rows} == {"*"}
-    assert "not scored on the same cases" in score_table({"few": few, "many": many}).note
+    assert "not of the same cases" in score_table({"few": few, "many": many}).note
     assert score_table({"a": few, "b": few}).note == ""
 
 
