@@ -10,10 +10,13 @@ from typing import Any
 
 from monai_instance_loss._optional import import_extra
 from monai_instance_loss.evaluation.case import CaseScores
-from monai_instance_loss.evaluation.figures import agreement_figure, froc_figure, sensitivity_figure
+from monai_instance_loss.evaluation.figures import agreement_figure, sensitivity_figure
+from monai_instance_loss.evaluation.froc_figure import froc_figure
 from monai_instance_loss.evaluation.key_images import key_image, worst_cases
 from monai_instance_loss.evaluation.pairing import CaseFiles
 from monai_instance_loss.evaluation.report import Picture
+from monai_instance_loss.evaluation.statistics import MIN_CASES
+from monai_instance_loss.evaluation.summary import masks_point
 
 __all__ = ["Drawing", "chart_drawings", "key_drawings"]
 
@@ -67,24 +70,25 @@ def chart_drawings(scores: Mapping[str, Sequence[CaseScores]], summary: Mapping[
         partial(sensitivity_figure, {name: model["strata"] for name, model in models.items()}),
         "Sensitivity to lesions against their volume",
         "Each point is a stratum of volume (grey lines), at the geometric mean of its lesions; n is their number, "
-        f"for {first}. Bars and bands are Wilson's 95 % intervals.",
+        f"for {first}. Bars and bands are exact 95 % intervals, which take lesions for "
+        "independent.",
     )
     yield _chart(
         partial(agreement_figure, scores, {name: model["agreement"] for name, model in models.items()}),
         "Bland-Altman plots of the number of lesions and of their volume",
-        "Each point is a case. Solid line: bias; dashed lines: 95 % limits of agreement (bias +- 1.96 SD). Above 0 "
-        "the prediction has more.",
+        "Each point is a case. Solid line: bias; dashed lines: 95 % limits of agreement (bias +- 1.96 SD), which "
+        f"are drawn of {MIN_CASES} cases or more. Above 0 the prediction has more.",
     )
     froc = summary["froc"]
     if froc is not None:
-        lesions, cases = models[first]["lesions"], models[first]["cases"]
-        same_cases = cases == froc["cases"]
-        point = (lesions["n_false"] / cases, lesions["sensitivity"]["value"]) if same_cases else None
+        point = masks_point(models[first], froc)
         yield _chart(
             partial(froc_figure, first, froc, point),
             "FROC curve",
             f"Of {froc['cases']} cases with a probability map. Candidates are components of probabilities of "
-            f"{froc['threshold']:g} or more; the axis is logarithmic from 0.125 on.",
+            f"{froc['threshold']:g} or more. Small numbers are thresholds: candidates count whose largest probability "
+            "is no lower. Between two of them sensitivity is linear in false lesions, and so a bent line on this axis, "
+            "which is logarithmic from 0.125 on.",
         )
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from monai_instance_loss._optional import import_extra
 from monai_instance_loss.evaluation.case import CaseScores
 
-__all__ = ["agreement_figure", "froc_figure", "sensitivity_figure"]
+__all__ = ["agreement_figure", "sensitivity_figure"]
 
 Figure = import_extra("matplotlib.figure", "Figure")
 
@@ -23,7 +23,7 @@ _DPI = 150
 
 
 def sensitivity_figure(strata: Mapping[str, Sequence[Mapping[str, Any]]]) -> Any:
-    """Sensitivity against lesion volume, with Wilson's 95 % bands.
+    """Sensitivity against lesion volume, with exact 95 % intervals.
 
     Source: ours.
 
@@ -45,7 +45,9 @@ def sensitivity_figure(strata: Mapping[str, Sequence[Mapping[str, Any]]]) -> Any
     for edge in edges:
         axis.axvline(edge, color="0.8", linewidth=0.8, zorder=0)
     for k, (model, rows) in enumerate(strata.items()):
-        _draw_strata(axis, k, model, [row for row in rows if row["n_true"]], _shift(k, len(strata)))
+        kept = [row for row in rows if row["n_true"]]
+        if kept:
+            _draw_strata(axis, k, model, kept, _shift(k, len(strata)))
     axis.set_xscale("log")
     axis.set_xticks(edges, [f"{edge:g}" for edge in edges])
     axis.minorticks_off()
@@ -55,7 +57,10 @@ def sensitivity_figure(strata: Mapping[str, Sequence[Mapping[str, Any]]]) -> Any
     axis.set_yticks(np.linspace(0, 1, 6))
     _diameter_axis(axis)
     _write_counts(axis, next(iter(strata.values())))
-    axis.legend(loc="lower right", fontsize=9)
+    if axis.get_legend_handles_labels()[0]:
+        figure.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    else:
+        axis.text(0.5, 0.5, "No lesion in the reference", ha="center", transform=axis.transAxes)
     return figure
 
 
@@ -96,49 +101,6 @@ def agreement_figure(
     return figure
 
 
-def froc_figure(model: str, froc: Mapping[str, Any], operating_point: tuple[float, float] | None = None) -> Any:
-    """FROC curve: sensitivity against the number of false lesions a case, on a logarithmic axis.
-
-    Source: as ``InstanceFROC``.
-
-    Args:
-        model: its name.
-        froc: from ``froc_of``.
-        operating_point: false lesions a case and sensitivity of the binary masks, to mark.
-
-    Returns:
-        A ``matplotlib.figure.Figure``.
-
-    Example:
-        >>> froc = {"cases": 1, "threshold": 0.1, "score": 0.5, "fp_per_case": [1.0], "sensitivity": [0.5],
-        ...         "curve_fp_per_case": [1.0, 0.0], "curve_sensitivity": [0.5, 0.0]}
-        >>> froc_figure("net", froc).axes[0].get_xlabel()
-        'False lesions a case'
-    """
-    figure = Figure(figsize=(6.4, 4.4), dpi=_DPI, layout="constrained")
-    axis = figure.subplots()
-    rates, found = (np.array(froc[f"curve_{name}"], dtype=np.float64)[::-1] for name in ("fp_per_case", "sensitivity"))
-    axis.plot(rates, found, color=_COLORS[0], label=f"{model}, all thresholds from {froc['threshold']:g}")
-    ticks = [0.0, *froc["fp_per_case"]]
-    end = 1.15 * max(ticks[-1], rates[-1], operating_point[0] if operating_point else 0)
-    axis.plot([rates[-1], end], [found[-1]] * 2, color=_COLORS[0], linestyle="dotted", label="level beyond its end")
-    label = f"sensitivity at {ticks[1]:g} to {ticks[-1]:g}, mean {froc['score']:.3f}"
-    axis.scatter(froc["fp_per_case"], froc["sensitivity"], **_points(0), label=label)
-    if operating_point is not None:
-        label = "the masks that were scored"
-        axis.plot(*operating_point, marker="X", markersize=10, color=_COLORS[1], linestyle="none", label=label)
-    axis.set_xscale("symlog", base=2, linthresh=0.125, linscale=0.5)
-    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axis.minorticks_off()
-    axis.set_xlim(0, end)
-    axis.set_ylim(-0.02, 1.02)
-    axis.set_xlabel("False lesions a case")
-    axis.set_ylabel("Sensitivity to lesions")
-    axis.grid(color="0.9")
-    axis.legend(loc="lower right", fontsize=9)
-    return figure
-
-
 def _draw_strata(axis: Any, k: int, model: str, rows: Sequence[Mapping[str, Any]], shift: float) -> None:
     volumes = np.array([row["geometric_mean_mm3"] for row in rows]) * shift
     found, low, high = (np.array([row[name] for row in rows]) for name in ("sensitivity", "low", "high"))
@@ -146,7 +108,7 @@ def _draw_strata(axis: Any, k: int, model: str, rows: Sequence[Mapping[str, Any]
     axis.fill_between(volumes, low, high, color=color, alpha=0.12, linewidth=0)
     axis.errorbar(volumes, found, [found - low, high - found], fmt="none", ecolor=color, elinewidth=1, capsize=3)
     style = {"color": color, "linestyle": _LINES[k % len(_LINES)], "marker": _MARKERS[k % len(_MARKERS)]}
-    axis.plot(volumes, found, **style, markersize=6, markerfacecolor="white", label=f"{model}, 95 % interval (Wilson)")
+    axis.plot(volumes, found, **style, markersize=6, markerfacecolor="white", label=f"{model}, exact 95 % interval")
 
 
 def _shift(k: int, models: int) -> float:

@@ -12,7 +12,9 @@ from monai.data import MetaTensor
 from monai_instance_loss.evaluation.case import CaseScores
 from monai_instance_loss.evaluation.header import check_same_grid, read_header
 from monai_instance_loss.evaluation.lesion_drawing import draw_lesions
-from monai_instance_loss.evaluation.lesion_slice import most_informative_slice
+from monai_instance_loss.evaluation.lesion_slice import axial_slice
+from monai_instance_loss.evaluation.lesion_volume import lesion_volume
+from monai_instance_loss.evaluation.lesion_zoom import zoom_on_errors
 from monai_instance_loss.evaluation.loading import Volume, read_mask, read_volume
 from monai_instance_loss.evaluation.pairing import CaseFiles
 from monai_instance_loss.evaluation.prediction import read_prediction
@@ -38,9 +40,9 @@ def worst_cases(scores: Sequence[CaseScores], count: int = 6) -> list[CaseScores
 
 
 def key_image(files: CaseFiles, model: str, ignore_label: int | None = None) -> tuple[Any, str]:
-    """Draw the slice with most missed and false lesions.
+    """Draw the slice with most missed and false lesions, and the largest of them from near in three planes.
 
-    Source: ``most_informative_slice`` and ``draw_lesions``.
+    Source: ``most_informative_slice``, ``zoom_on_errors`` and ``draw_lesions``.
 
     Args:
         files: of a case that was scored.
@@ -61,11 +63,10 @@ def key_image(files: CaseFiles, model: str, ignore_label: int | None = None) -> 
         MetaTensor(torch.from_numpy(np.ascontiguousarray(voxels))[None], affine=affine)
         for voxels in (image, prediction.voxels, reference.voxels)
     )
-    figure = draw_lesions([most_informative_slice(files.case, scan, y_pred, y, ignore_index=2)])
-    title = figure.axes[0].get_title()
-    if files.image is None or "FLAIR" not in files.image.name.upper():
-        # the drawing was made for the challenge, and calls every scan a FLAIR
-        figure.axes[0].set_title(title.replace("FLAIR, axial", "axial"), fontsize=9)
+    volume = lesion_volume(files.case, scan, y_pred, y, ignore_index=2)
+    shown = axial_slice(volume)
+    name = "FLAIR" if files.image is not None and "FLAIR" in files.image.name.upper() else ""
+    figure = draw_lesions([shown], zoom_on_errors(volume, shown), name)
     return figure, remark
 
 

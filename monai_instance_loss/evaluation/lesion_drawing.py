@@ -6,33 +6,37 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from monai_instance_loss.evaluation.lesion_marks import (
+    draw_legend,
+    grey_window,
+    mark_lesions,
+    outline_lesions,
+    scale_bar,
+    show_image,
+)
 from monai_instance_loss.evaluation.lesion_slice import LesionSlice
+from monai_instance_loss.evaluation.lesion_zoom import LesionZoom
 
 __all__ = ["draw_lesions"]
 
-# readable without colour too: line style and shape say the same
-_STYLES: dict[str, dict[str, Any]] = {
-    "detected": {"color": "#4ddb7a", "linestyle": "solid", "linewidth": 1.1},
-    "missed": {"color": "#ffa31a", "linestyle": "solid", "linewidth": 1.8},
-    "false": {"color": "#6cc8ff", "linestyle": (0, (2.5, 1.2)), "linewidth": 1.8},
-    "ignored": {"color": "#e08cff", "linestyle": "dotted", "linewidth": 1.6},
-}
-_MARK_MARGIN_MM = 3.0
-_MARK_MIN_MM = 4.5
 _SCALE_BAR_MM = 20
+_ZOOM_BAR_MM = 5
 _PANEL_INCHES = 3.6
-_LEGEND_INCHES = 0.6
+_ZOOM_INCHES = 2.7
+_LEGEND_INCHES = 0.8
+_STATUSES = ("detected", "matched", "missed", "false", "ignored")
 
 
-def draw_lesions(slices: Sequence[LesionSlice]) -> Any:
+def draw_lesions(slices: Sequence[LesionSlice], zooms: Sequence[LesionZoom] = (), image_name: str = "FLAIR") -> Any:
     """Draw one row a slice: the image, the reference on it, the prediction on it, with missed and false ones marked.
 
     Source: ours. Radiological convention: the patient's right is on the left, the front is up.
 
     Args:
         slices: from ``most_informative_slice``.
+        zooms: from ``zoom_on_errors`` of the first slice, drawn below, a row each, and framed on its image.
+        image_name: what the image is, for the title; empty where that is not known.
 
     Returns:
         A ``matplotlib.figure.Figure``; save it with ``savefig``.
@@ -46,58 +50,63 @@ def draw_lesions(slices: Sequence[LesionSlice]) -> Any:
         raise ValueError("Expected `slices` to hold at least 1 slice, but got none.")
     heights = [
         _PANEL_INCHES * s.image.shape[1] * s.spacing_mm[1] / (s.image.shape[0] * s.spacing_mm[0]) for s in slices
-    ]
-    figure = Figure(figsize=(3.08 * _PANEL_INCHES, sum(heights) + 0.55 * len(slices) + _LEGEND_INCHES), dpi=150)
-    grid = figure.subplots(len(slices), 3, squeeze=False, height_ratios=heights)
-    for axes, row in zip(grid, slices, strict=True):
-        _draw_row(axes, row)
-    _legend(figure)
-    figure.tight_layout(rect=(0, _LEGEND_INCHES / figure.get_figheight(), 1, 1))
+    ] + [_ZOOM_INCHES] * len(zooms)
+    height = sum(heights) + 0.55 * len(heights) + _LEGEND_INCHES
+    figure = Figure(figsize=(3.08 * _PANEL_INCHES, height), dpi=150)
+    grid = figure.subplots(len(heights), 3, squeeze=False, height_ratios=heights)
+    for axes, row in zip(grid, slices, strict=False):
+        _draw_row(axes, row, image_name)
+    for axes, zoom, name in zip(grid[len(slices) :], zooms, "ABCDEFGH", strict=False):
+        _frame(grid[0, 0], zoom, name)
+        _draw_zoom(axes, zoom, name, grey_window(slices[0].image))
+    rest = (
+        "Radiological display: the patient's right is on the left. Lesions are matched in 3D; each is outlined where "
+        "this slice cuts it."
+    )
+    draw_legend(figure, _drawn(slices, zooms), rest)
+    figure.tight_layout(rect=(0, _LEGEND_INCHES / height, 1, 1))
     return figure
 
 
-def _draw_row(axes: Sequence[Any], row: LesionSlice) -> None:
-    lit = row.image[row.image > row.image.min()]
-    low, high = np.percentile(lit, (1, 99.7)) if lit.size else (0, 1)
-    x_mm, y_mm = (n * step for n, step in zip(row.image.shape, row.spacing_mm, strict=True))
+def _drawn(slices: Sequence[LesionSlice], zooms: Sequence[LesionZoom]) -> set[str]:
+    """The statuses of what can be seen."""
+    drawn = {status for row in slices for status in _STATUSES if getattr(row, status).any()}
+    if "matched" in drawn:
+        # drawn as the detected ones are
+        drawn = drawn - {"matched"} | {"detected"}
+    views = [plane.view(zoom.width_mm) for zoom in zooms for plane in zoom.planes]
+    return drawn | {status for view in views for status in _STATUSES if view[status].any()}
+
+
+def _draw_row(axes: Sequence[Any], row: LesionSlice, image_name: str) -> None:
     for axis in axes:
-        axis.imshow(
-            row.image.T, cmap="gray", vmin=low, vmax=high, origin="lower", extent=(0, x_mm, 0, y_mm), aspect="equal"
-        )
-        axis.set_xlim(x_mm, 0)  # the patient's right on the left
-        axis.set_xticks([])
-        axis.set_yticks([])
-        axis.set_facecolor("black")
-        for x, side, align in ((0.02, "R", "left"), (0.98, "L", "right")):
-            axis.text(x, 0.98, side, color="white", fontsize=11, ha=align, va="top", transform=axis.transAxes)
+        show_image(axis, row.image, row.spacing_mm, grey_window(row.image))
     image, reference, prediction = axes
-    image.plot([x_mm - 6, x_mm - 6 - _SCALE_BAR_MM], [6, 6], color="white", linewidth=2.5, solid_capstyle="butt")
-    image.text(x_mm - 6 - _SCALE_BAR_MM / 2, 8, f"{_SCALE_BAR_MM} mm", color="white", fontsize=8, ha="center")
+    scale_bar(image, _SCALE_BAR_MM)
     for axis in (reference, prediction):
-        _outline(axis, row.ignored, row.spacing_mm, "ignored")
+        outline_lesions(axis, row.ignored, row.spacing_mm, "ignored")
     for axis, labels, status in (
         (reference, row.detected, "detected"),
         (reference, row.missed, "missed"),
         (prediction, row.matched, "detected"),
         (prediction, row.false, "false"),
     ):
-        _outline(axis, labels, row.spacing_mm, status)
-    _mark(reference, row.missed, row.spacing_mm, "missed")
-    _mark(prediction, row.missed, row.spacing_mm, "missed")
-    _mark(prediction, row.false, row.spacing_mm, "false")
-    _describe(axes, row)
+        outline_lesions(axis, labels, row.spacing_mm, status)
+    mark_lesions(reference, row.missed, row.spacing_mm, "missed")
+    mark_lesions(prediction, row.missed, row.spacing_mm, "missed")
+    mark_lesions(prediction, row.false, row.spacing_mm, "false")
+    _describe(axes, row, image_name)
 
 
-def _describe(axes: Sequence[Any], row: LesionSlice) -> None:
+def _describe(axes: Sequence[Any], row: LesionSlice, image_name: str) -> None:
     image, reference, prediction = axes
     here = {name: len(np.unique(getattr(row, name))) - bool((getattr(row, name) == 0).any()) for name in row.totals}
-    image.set_title(
-        f"{row.case}\nFLAIR, axial z = {row.position_mm:+.0f} mm (slice {row.index}/{row.n_slices})", fontsize=9
-    )
+    plane = f"{image_name}, axial" if image_name else "axial"
+    image.set_title(f"{row.case}\n{plane} z = {row.position_mm:+.0f} mm (slice {row.index}/{row.n_slices})", fontsize=9)
     n_true = row.totals["detected"] + row.totals["missed"]
     reference.set_title(
-        f"Reference: {here['detected'] + here['missed']} lesions in this slice, {here['missed']} missed\n"
-        f"whole case: {n_true} lesions, {row.totals['missed']} missed",
+        f"Reference: {_lesions(here['detected'] + here['missed'])} in this slice, {here['missed']} missed\n"
+        f"whole case: {_lesions(n_true)}, {row.totals['missed']} missed",
         fontsize=9,
     )
     n_pred = row.totals["matched"] + row.totals["false"]
@@ -108,67 +117,30 @@ def _describe(axes: Sequence[Any], row: LesionSlice) -> None:
     )
 
 
-def _outline(axis: Any, mask: NDArray[Any], spacing_mm: tuple[float, float], status: str) -> None:
-    """Draw the border of a mask along the voxels' edges, so that a lesion of one voxel has its true size."""
-    from matplotlib.collections import LineCollection
-
-    dx, dy = spacing_mm
-    padded = np.pad(mask != 0, 1)
-    across = np.argwhere(padded[1:, 1:-1] != padded[:-1, 1:-1])
-    along = np.argwhere(padded[1:-1, 1:] != padded[1:-1, :-1])
-    edges = [((i * dx, j * dy), (i * dx, (j + 1) * dy)) for i, j in across]
-    edges += [((i * dx, j * dy), ((i + 1) * dx, j * dy)) for i, j in along]
-    axis.add_collection(LineCollection(edges, **{**_STYLES[status], "linewidth": 1.2}))
+def _lesions(n: int) -> str:
+    return f"{n} lesion" if n == 1 else f"{n} lesions"
 
 
-def _mark(axis: Any, labels: NDArray[Any], spacing_mm: tuple[float, float], status: str) -> None:
-    """Put a ring (missed) or a dashed square (false) around each instance."""
-    from matplotlib.patches import Circle, Rectangle
+def _frame(axis: Any, zoom: LesionZoom, name: str) -> None:
+    """Where a close view is."""
+    from matplotlib.patches import Rectangle
 
-    for instance in np.unique(labels[labels > 0]):
-        voxels = np.argwhere(labels == instance) * spacing_mm
-        low, high = voxels.min(0), voxels.max(0) + spacing_mm
-        centre = (low + high) / 2
-        reach = max(_MARK_MIN_MM, float((high - low).max()) / 2 + _MARK_MARGIN_MM)
-        patch = (
-            Circle(centre, reach * 1.15, fill=False, **_STYLES[status])
-            if status == "missed"
-            else Rectangle(centre - reach, 2 * reach, 2 * reach, fill=False, **_STYLES[status])
-        )
-        axis.add_patch(patch)
+    x, y = (centre - zoom.width_mm / 2 for centre in zoom.planes[0].centre_mm)
+    axis.add_patch(Rectangle((x, y), zoom.width_mm, zoom.width_mm, fill=False, edgecolor="white", linewidth=0.9))
+    axis.text(x + zoom.width_mm, y + zoom.width_mm, name, color="white", fontsize=9, ha="left", va="bottom")
 
 
-def _legend(figure: Any) -> None:
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    missed, false = _STYLES["missed"], _STYLES["false"]
-    handles = [
-        Line2D([], [], **_STYLES["detected"], label="outline: detected lesion, or prediction that touches one"),
-        Line2D(
-            [], [], linestyle="none", marker="o", markersize=11, fillstyle="none",
-            markeredgecolor=missed["color"], markeredgewidth=missed["linewidth"], label="ring: missed lesion",
-        ),
-        Patch(
-            fill=False, edgecolor=false["color"], linestyle=false["linestyle"], linewidth=false["linewidth"],
-            label="dashed square: false lesion",
-        ),
-        Line2D([], [], **_STYLES["ignored"], label="dotted: other pathology, not scored"),
-    ]  # fmt: skip
-    figure.legend(
-        handles=handles,
-        loc="lower center",
-        bbox_to_anchor=(0.5, 0.22 / figure.get_figheight()),
-        ncols=4,
-        fontsize=9,
-        handlelength=1.8,
-        frameon=False,
-    )
-    figure.text(
-        0.5,
-        0.12 / figure.get_figheight(),
-        "Radiological display: the patient's right is on the left. Lesions are matched in 3D; each is outlined where "
-        "this slice cuts it.",
-        fontsize=8,
-        ha="center",
-    )
+def _draw_zoom(axes: Sequence[Any], zoom: LesionZoom, name: str, window: tuple[float, float]) -> None:
+    half = zoom.width_mm / 2
+    for axis, plane in zip(axes, zoom.planes, strict=True):
+        show_image(axis, plane.image, plane.spacing_mm, window, plane.sides)
+        for status in ("ignored", "detected", "matched", "missed", "false"):
+            outline_lesions(axis, plane.maps[status], plane.spacing_mm, status)
+        x, y = plane.centre_mm
+        axis.set_xlim(x + half, x - half)
+        axis.set_ylim(y - half, y + half)
+        axis.set_title(plane.title, fontsize=9)
+    first = axes[0]
+    scale_bar(first, _ZOOM_BAR_MM)
+    size = f"{zoom.volume_mm3:.3g} mm³, {zoom.voxels} voxel{'s' * (zoom.voxels > 1)}"
+    first.set_title(f"{name}: {zoom.status} lesion, {size}\n{zoom.planes[0].title}", fontsize=9)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-import nibabel as nib
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from monai_instance_loss._ignored import holds
-from monai_instance_loss.instances import Instances, label_instances, touching_pairs
-from monai_instance_loss.metrics.inputs import prepare_masks
+from monai_instance_loss.evaluation.lesion_volume import LesionVolume, lesion_ids, lesion_volume
 
-__all__ = ["LesionSlice", "most_informative_slice"]
+__all__ = ["LesionSlice", "axial_slice", "most_informative_slice"]
+
+_MAPS = ("detected", "missed", "matched", "false")
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,54 +82,32 @@ def most_informative_slice(
         >>> chosen.index, chosen.totals["missed"]
         (2, 1)
     """
-    for name, value in (("image", image), ("y_pred", y_pred), ("y", y)):
-        if value.ndim != 4 or value.shape[0] != 1 or value.shape != image.shape:
-            raise ValueError(
-                f"Expected `{name}` to be (1, H, W, D) on the grid of `image`, {tuple(image.shape)}, "
-                f"but got shape {tuple(value.shape)}."
-            )
-    affine = np.asarray(getattr(image, "affine", np.eye(4)), dtype=np.float64)
-    to_ras = nib.orientations.io_orientation(affine)
+    return axial_slice(lesion_volume(case, image, y_pred, y, connectivity, ignore_index))
 
-    def ras(volume: torch.Tensor) -> NDArray[Any]:
-        plain = volume.detach().as_subclass(torch.Tensor).cpu().numpy().reshape(image.shape[1:])
-        return np.asarray(nib.orientations.apply_orientation(plain, to_ras))
 
-    pred_mask, true_mask = prepare_masks(y_pred[None], y[None], ignore_index=ignore_index)
-    true, pred = label_instances(true_mask, connectivity), label_instances(pred_mask, connectivity)
-    true_ids, pred_ids, _ = touching_pairs(true.labels, pred.labels)
-    maps = dict(zip(("detected", "missed"), map(ras, _split(true, true_ids)), strict=True))
-    maps |= dict(zip(("matched", "false"), map(ras, _split(pred, pred_ids)), strict=True))
-    ignored = ras(holds(y, ignore_index)) if ignore_index is not None else np.zeros_like(maps["false"], dtype=bool)
+def axial_slice(volume: LesionVolume) -> LesionSlice:
+    """As ``most_informative_slice``, of a case whose lesions are matched.
 
-    axial = range(ignored.shape[2])
-    errors = [len(_ids(maps["missed"][..., k])) + len(_ids(maps["false"][..., k])) for k in axial]
-    lesion = (ras(true_mask) != 0).sum((0, 1))
-    best = max(axial, key=lambda k: (errors[k], lesion[k]))
-    ras_affine = affine @ nib.orientations.inv_ornt_aff(to_ras, image.shape[1:])
-    centre = [(n - 1) / 2 for n in ignored.shape[:2]]
-    spacing_mm = np.linalg.norm(ras_affine[:3, :2], axis=0)
+    Example:
+        >>> y = torch.zeros(1, 8, 8, 4)
+        >>> y[0, 2, 2, 3] = 1
+        >>> axial_slice(lesion_volume("a", torch.rand(1, 8, 8, 4), torch.zeros_like(y), y)).index
+        4
+    """
+    n_slices = volume.image.shape[2]
+    maps = {name: getattr(volume, name) for name in _MAPS}
+    errors = [sum(len(lesion_ids(maps[name][..., k])) for name in ("missed", "false")) for k in range(n_slices)]
+    lesion = ((volume.detected > 0) | (volume.missed > 0)).sum((0, 1))
+    best = max(range(n_slices), key=lambda k: (errors[k], lesion[k]))
+    centre = [(n - 1) / 2 for n in volume.image.shape[:2]]
     return LesionSlice(
-        case=case,
-        image=ras(image)[..., best].astype(np.float32),
-        **{name: volume[..., best] for name, volume in maps.items()},
-        ignored=ignored[..., best],
-        spacing_mm=(float(spacing_mm[0]), float(spacing_mm[1])),
-        position_mm=float((ras_affine @ [*centre, best, 1])[2]),
+        case=volume.case,
+        image=volume.image[..., best],
+        **{name: labels[..., best] for name, labels in maps.items()},
+        ignored=volume.ignored[..., best],
+        spacing_mm=volume.spacing_mm[:2],
+        position_mm=float((volume.affine @ [*centre, best, 1])[2]),
         index=best + 1,
-        n_slices=len(axial),
-        totals={name: len(_ids(volume)) for name, volume in maps.items()},
+        n_slices=n_slices,
+        totals={name: len(lesion_ids(labels)) for name, labels in maps.items()},
     )
-
-
-def _split(instances: Instances, touched_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The label map of the instances among ``touched_ids``, and that of the others."""
-    touched = torch.zeros(instances.count + 1, dtype=torch.bool)
-    touched[touched_ids.cpu()] = True
-    labels = instances.labels.cpu()
-    found = touched[labels.long()]
-    return labels.masked_fill(~found, 0), labels.masked_fill(found, 0)
-
-
-def _ids(labels: NDArray[Any]) -> NDArray[Any]:
-    return np.unique(labels[labels > 0])

@@ -1,49 +1,34 @@
-"""The report: one HTML file without scripts or links, figures inside."""
+"""The report: one HTML file that needs no network, figures inside."""
 
 from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
+from importlib.resources import files
 from typing import Any
 
-from monai_instance_loss.evaluation.summary import METRICS
+from jinja2 import Environment, StrictUndefined
+
+from monai_instance_loss.evaluation.report_numbers import MIN_PAIRS
+from monai_instance_loss.evaluation.report_tables import (
+    Table,
+    comparison_table,
+    froc_table,
+    lesion_free_table,
+    pooled_table,
+    score_table,
+    size_table,
+)
+from monai_instance_loss.evaluation.statistics import MIN_CASES
+from monai_instance_loss.evaluation.summary import masks_point
 
 __all__ = ["Picture", "render_report"]
 
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 66rem; margin: 2rem auto;
-  padding: 0 1rem; }
-h1, h2 { line-height: 1.2; break-after: avoid; } h2 { margin-top: 2.4rem; border-bottom: 1px solid #bbb; }
-table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
-caption { text-align: left; font-weight: 600; padding-bottom: .4rem; }
-th, td { padding: .25rem .8rem; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
-th[scope=row], th:first-child { text-align: left; } thead th { border-bottom: 2px solid #444; }
-.text th, .text td { text-align: left; white-space: normal; } .text td:last-child { overflow-wrap: anywhere; }
-figure { margin: 1.4rem 0; break-inside: avoid; } img { max-width: 100%; height: auto; }
-figcaption, .small { font-size: .87rem; color: #444; } .scroll { overflow-x: auto; }
-.failed { border: 2px solid #8a1f11; padding: .2rem 1rem; } code { overflow-wrap: anywhere; font-size: .85rem; }
-@media print { body { font-size: 11px; margin: 0; } .scroll { overflow: visible; } table { break-inside: avoid; }
-  th, td { white-space: normal; padding: .15rem .4rem; } }
-"""
-
-_METHODS = (
-    "A lesion is a connected component, over faces, edges and corners (26 neighbours). One of the reference is "
-    "detected when at least one predicted voxel lies in it, and missed otherwise; a predicted one is false when it "
-    "shares no voxel with the reference (Kuijf et al. 2019, doi:10.1109/TMI.2019.2905770).",
-    "Dice, H95 and AVD are those of the WMH Segmentation Challenge; H95 is the larger of the two directed 95th "
-    "percentiles of the distances between borders, which are looked for in each slice of the third axis. H95 says "
-    "nothing where a model finds no voxel, and AVD nothing where the reference has none: compare the n of each mean.",
-    "Lesion recall, precision and F1 are of each case, and then averaged. A case without a lesion in the reference has "
-    "no recall, one without a predicted lesion no precision, and one without either no F1; such cases are left out "
-    "of that mean and never count as 0 or 1. Panoptic quality matches lesions one to one at an IoU above 0.5.",
-    "Intervals of means and of differences are percentile bootstrap intervals over cases. Wilson's intervals take "
-    "lesions for independent; lesions of one patient are not, and the interval by case is the safer one. P values are "
-    "of the two-sided Wilcoxon signed-rank test and are not adjusted for the number of tests.",
-    "All volumes and distances are in ml, mm³ and mm, from the affine of each file.",
-)
+_TITLE = "Lesion segmentation: evaluation"
+_TOUCH = "touch"
+_FULL = "faces, edges and corners (26 neighbours)"
 
 
 @dataclass(frozen=True)
@@ -62,9 +47,28 @@ class Picture:
     caption: str
     error: str = "the evaluation ended before"
 
+    @property
+    def data(self) -> str:
+        """The image in base 64."""
+        return base64.b64encode(self.png or b"").decode("ascii")
 
-def render_report(summary: Mapping[str, Any], charts: Sequence[Picture], key_images: Sequence[Picture]) -> str:
-    """The report as HTML that refers to nothing outside itself.
+
+@dataclass(frozen=True)
+class _Section:
+    title: str
+    tables: Sequence[Table] = ()
+    pictures: Sequence[Picture] = ()
+    paragraphs: Sequence[str] = ()
+
+
+def render_report(
+    summary: Mapping[str, Any],
+    charts: Sequence[Picture],
+    key_images: Sequence[Picture],
+    *,
+    sections: Mapping[str, Sequence[Table]] | None = None,
+) -> str:
+    """The report as HTML that refers to nothing outside itself; its one script sorts tables.
 
     Source: ours.
 
@@ -72,145 +76,102 @@ def render_report(summary: Mapping[str, Any], charts: Sequence[Picture], key_ima
         summary: what ``summary.json`` holds.
         charts: figures of all cases.
         key_images: figures of single cases.
+        sections: more tables, by the heading that they stand under: by class or by preset, of cases, of lesions.
 
     Example:
         >>> page = render_report({"models": {}, "comparisons": [], "failures": [], "warnings": [], "settings": {},
         ...                       "versions": {}, "pairs": {"cases": 0}, "command": "", "finished": "now"}, [], [])
-        >>> page.startswith("<!doctype html>"), "<script" in page
+        >>> page.startswith("<!doctype html>"), "http" in page
         (True, False)
     """
-    models = summary["models"]
-    parts = [
-        "<h1>Lesion segmentation: evaluation</h1>",
-        f"<p>{escape(', '.join(models))}: {summary['pairs']['cases']} cases. {escape(summary['finished'])}</p>",
-        _failures(summary["failures"]),
-        *(f"<p>{escape(remark)}</p>" for remark in summary["warnings"]),
-        "<h2>Scores</h2>",
-        _scores(models),
-        _lesions(models),
-        *(_comparison(comparison) for comparison in summary["comparisons"]),
-        "<h2>Figures</h2>",
-        *map(_picture, charts),
-        *map(_strata, models.items()),
-        "<h2>Worst cases</h2>",
+    models, n_cases = summary["models"], summary["pairs"]["cases"]
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(files(__package__).joinpath("report.html.j2").read_text("utf-8"))
+    failures = [[failure["case"], failure["model"] or "all", failure["message"]] for failure in summary["failures"]]
+    return template.render(
+        title=_TITLE,
+        lead=f"{', '.join(models)}: {n_cases} case{'s' * (n_cases != 1)}. {summary['finished']}",
+        small=_small_n(models),
+        failures=Table("These files are in no number below", ["Case", "Model", "Reason"], failures, wraps=True),
+        remarks=summary["warnings"],
+        sections=_sections(summary, charts, key_images, sections or {}),
+        command=summary["command"],
+    ).lstrip()
+
+
+def _sections(
+    summary: Mapping[str, Any],
+    charts: Sequence[Picture],
+    key_images: Sequence[Picture],
+    more: Mapping[str, Sequence[Table]],
+) -> list[_Section]:
+    models, froc = summary["models"], summary.get("froc")
+    facts = [[name.replace("_", " "), str(value)] for name, value in summary["settings"].items()]
+    facts += [["units", "ml, mm³ and mm"], ["IoU of panoptic quality", "above 0.5"]]
+    if froc:
+        facts.append(["probability of FROC candidates", f"{froc['threshold']:g} or more"])
+    facts += [[f"version of {name}", value] for name, value in summary["versions"].items()]
+    points = []
+    if froc and not math.isnan(froc["score"]):
+        points.append(froc_table(froc, masks_point(next(iter(models.values())), froc)))
+    without_errors = [] if key_images else ["No case that was scored has a missed or false lesion."]
+    scores = [score_table(models), pooled_table(models)]
+    if any(model["lesion_free"]["cases"] for model in models.values()):
+        scores.append(lesion_free_table(models))
+    return [
+        _Section("Scores", scores),
         *(
-            map(_picture, key_images)
-            if key_images
-            else ["<p>No case that was scored has a missed or false lesion.</p>"]
+            [_Section("Models compared", list(map(comparison_table, summary["comparisons"])))]
+            * bool(summary["comparisons"])
         ),
-        "<h2>How it was measured</h2>",
-        *(f"<p>{escape(paragraph)}</p>" for paragraph in _METHODS),
-        _facts(summary),
+        _Section("Figures", points, charts),
+        _Section("By lesion volume", [size_table(name, model) for name, model in models.items()]),
+        *(_Section(title, tables) for title, tables in more.items()),
+        _Section("Worst cases", pictures=key_images, paragraphs=without_errors),
+        _Section(
+            "How it was measured",
+            [Table("Settings and versions", ["Name", "Value"], facts, wraps=True)],
+            paragraphs=_methods(summary["settings"]),
+        ),
     ]
-    head = (
-        '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>Lesion segmentation: evaluation</title><style>{_STYLE}</style>"
-    )
-    body = "\n".join(parts)
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
 
 
-def _picture(picture: Picture) -> str:
-    if picture.png is None:
-        return f'<p class="failed">Not drawn: {escape(picture.alt)} ({escape(picture.error)})</p>'
-    data = base64.b64encode(picture.png).decode("ascii")
+def _small_n(models: Mapping[str, Mapping[str, Any]]) -> str:
+    fewest = min((model["cases"] for model in models.values()), default=0)
+    if fewest >= MIN_CASES:
+        return ""
     return (
-        f'<figure><img alt="{escape(picture.alt)}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{escape(picture.caption)}</figcaption></figure>"
+        f"n = {fewest} is too small: of fewer than {MIN_CASES} cases no interval by case is told (n < {MIN_CASES}), "
+        "and what is found here may well be chance."
     )
 
 
-def _failures(failures: Sequence[Mapping[str, Any]]) -> str:
-    if not failures:
-        return "<p>All pairs were scored.</p>"
-    rows = [[failure["case"], failure["model"] or "all", failure["message"]] for failure in failures]
-    table = _table("These files are in no number below", ["Case", "Model", "Reason"], rows, "text")
-    return f'<div class="failed"><p><strong>Not scored: {len(failures)}</strong></p>{table}</div>'
-
-
-def _scores(models: Mapping[str, Any]) -> str:
-    rows = []
-    for metric in METRICS:
-        scores = [model["scores"][metric.field] for model in models.values()]
-        better = "higher is better" if metric.higher_is_better else "lower is better"
-        cells = [
-            f"{_interval(score['mean'], score['low'], score['high'], metric.digits)}, n = {score['n']}"
-            for score in scores
-        ]
-        rows.append([f"{metric.title}{f' ({metric.unit})' if metric.unit else ''}, {better}", *cells])
-    return _table("Mean over cases [95 % bootstrap interval], number of cases", ["Score", *models], rows)
-
-
-def _lesions(models: Mapping[str, Any]) -> str:
-    rows = []
-    for name, model in models.items():
-        lesions = model["lesions"]
-        rates = (lesions[key] for key in ("sensitivity", "precision"))
-        cells = [_interval(rate["value"], rate["low_by_case"], rate["high_by_case"], 3) for rate in rates]
-        rows.append([name, *(str(lesions[key]) for key in ("n_true", "n_missed", "n_pred", "n_false")), *cells])
-    columns = ["Model", "Lesions", "Missed", "Predicted", "False", "Sensitivity", "Precision"]
-    return _table("All lesions of all cases together [95 % interval, by resampling cases]", columns, rows)
-
-
-def _comparison(comparison: Mapping[str, Any]) -> str:
-    rows = []
-    for metric in METRICS:
-        test = comparison["scores"][metric.field]
-        shown = _interval(test["difference"], test["low"], test["high"], metric.digits, signed=True)
-        unit = f" ({metric.unit})" if metric.unit else ""
-        rows.append([f"{metric.title}{unit}", shown, _p_value(test["p_value"]), str(test["n"])])
-    title = f"{comparison['model']} minus {comparison['against']}, on {comparison['cases']} cases scored for both"
-    return _table(title, ["Score", "Mean difference [95 % interval]", "p (Wilcoxon)", "n"], rows)
-
-
-def _strata(item: tuple[str, Mapping[str, Any]]) -> str:
-    name, model = item
-    rows = [
-        [
-            _bounds(stratum["from_mm3"], stratum["to_mm3"]),
-            f"{stratum['n_detected']} of {stratum['n_true']}",
-            _interval(stratum["sensitivity"], stratum["low"], stratum["high"], 3),
-            _interval(stratum["sensitivity"], stratum["low_by_case"], stratum["high_by_case"], 3),
-        ]
-        for stratum in model["strata"]
-    ]
-    columns = ["Volume (mm³)", "Detected", "Sensitivity [Wilson]", "Sensitivity [by case]"]
-    return _table(f"Sensitivity by lesion volume: {name}", columns, rows)
-
-
-def _facts(summary: Mapping[str, Any]) -> str:
-    rows = [[name.replace("_", " "), str(value)] for name, value in summary["settings"].items()]
-    rows += [[f"version of {name}", value] for name, value in summary["versions"].items()]
-    return f"{_table('Settings and versions', ['', ''], rows, 'text')}<p><code>{escape(summary['command'])}</code></p>"
-
-
-def _table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "numbers") -> str:
-    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
-    body = "\n".join(
-        f'<tr><th scope="row">{escape(first)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in rest)}</tr>'
-        for first, *rest in rows
+def _methods(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    matching = settings.get("matching", _TOUCH)
+    rule = (
+        "One of the reference is detected when at least one predicted voxel lies in it, and missed otherwise; a "
+        "predicted one is false when it shares no voxel with the reference (Kuijf et al. 2019, "
+        "doi:10.1109/TMI.2019.2905770)."
+        if matching == _TOUCH
+        else f"One of the reference is detected, and a predicted one not false, when they match: {matching}."
     )
     return (
-        f'<div class="scroll"><table class="{kind}"><caption>{escape(caption)}</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>"
+        f"A lesion is a connected component, over {settings.get('connectivity', _FULL)}. {rule}",
+        "Dice, H95 and AVD are those of the WMH Segmentation Challenge; H95 is the larger of the two directed 95th "
+        "percentiles of the distances between borders, which are looked for in each slice of the third axis. H95 says "
+        "nothing where a model finds no voxel: compare the n of each mean.",
+        "Lesion recall, precision and F1 are of each case, and then averaged. Cases without a lesion in the reference "
+        "are apart: they count in the numbers of missed and false lesions, and in no other mean, whatever a model "
+        "predicts there. A case without a predicted lesion has no precision. Panoptic quality matches lesions one to "
+        "one at an IoU above 0.5.",
+        "Intervals of means and of differences are 95 % BCa bootstrap intervals, which draw whole cases "
+        "(doi:10.1080/01621459.1987.10478410). There is none of fewer than "
+        f"{MIN_CASES} cases, where resampling gives little more than the smallest and the largest case, and none where "
+        "all cases are alike, which does not mean that the next one will be. Exact intervals (Clopper and Pearson, "
+        "doi:10.1093/biomet/26.4.404) take lesions for independent. Lesions of one patient are not: where cases "
+        "differ, exact intervals are too narrow, and those by case are the ones to report.",
+        "P values are of the two-sided Wilcoxon signed-rank test and are not adjusted for the number of tests. Of "
+        f"fewer than {MIN_PAIRS} pairs, none can be below 0.05, and none is told.",
+        "Limits of agreement, bias +- 1.96 SD, are told of "
+        f"{MIN_CASES} cases or more. All volumes and distances are in ml, mm³ and mm, from the affine of each file.",
     )
-
-
-def _interval(value: float, low: float, high: float, digits: int, signed: bool = False) -> str:
-    if math.isnan(value):
-        return "-"
-    sign = "+" if signed else ""
-    shown = f"{value:{sign}.{digits}f}"
-    return shown if math.isnan(low) else f"{shown} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
-
-
-def _p_value(value: float) -> str:
-    if math.isnan(value):
-        return "-"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _bounds(low: float, high: float | None) -> str:
-    if high is None:
-        return f"{low:g} or more"
-    return f"{low:g} to {high:g}" if low else f"below {high:g}"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import os
 
 import matplotlib as mpl
@@ -45,8 +46,9 @@ def test_names_are_text_and_no_formula(scores, save, mask, tmp_path, name):
     froc = {
         "cases": 2, "threshold": 0.1, "score": 0.5, "fp_per_case": [0.5, 8.0], "sensitivity": [0.25, 0.75],
         "curve_fp_per_case": [2.0, 0.5, 0.0], "curve_sensitivity": [0.75, 0.25, 0.0],
+        "curve_threshold": [0.2, 0.4, math.nan],
     }  # fmt: skip
-    lesions = [{"side": "reference", "case": name, "volume_mm3": 5.0, "status": "missed"}]
+    lesions = [{"side": "reference", "case": name, "volume_mm3": 5.0, "status": "missed", "partners": ""}]
     summary = {"models": {name: summarise_model(cases, lesions, (10.0,))}, "froc": froc}
     files = CaseFiles(name, save(tmp_path / "y.nii", mask((1, 1, 1))), {name: save(tmp_path / "x.nii", mask())})
     drawings = [*chart_drawings({name: cases}, summary), *key_drawings(name, cases, {name: files}, None)]

@@ -39,12 +39,17 @@ def shapes(axis) -> list[str]:
 
 def test_missed_are_ringed_and_false_are_squared(files):
     figure, remark = key_image(files, "net", ignore_label=2)
-    image, reference, prediction = figure.axes
+    image, reference, prediction = figure.axes[:3]
     assert (shapes(reference), shapes(prediction)) == (["Circle"], ["Circle", "Rectangle"])
     assert remark == ""
     # the slice at voxel 1 of 4, at 1 * 3 + 7 mm; the scan is not called FLAIR when nothing says so
     assert image.get_title() == "site/1\naxial z = +10 mm (slice 2/4)"
     assert image.get_images()[0].get_array().max() > 0
+    # the missed and the false one are framed, and shown from near
+    assert shapes(image) == ["Rectangle", "Rectangle"]
+    assert len(figure.axes) == 3 + 2 * 3
+    assert figure.axes[3].get_title().startswith("A: missed lesion, 6 mm³, 1 voxel\n")
+    assert figure.axes[6].get_title().startswith("B: false lesion, 6 mm³, 1 voxel\n")
 
 
 def test_scan_that_cannot_be_drawn(files, save, tmp_path):
