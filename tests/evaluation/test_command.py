@@ -9,6 +9,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -248,3 +250,34 @@ def test_help_as_a_module():
         "torchrun",
     ):
         assert word in shown
+
+
+def test_help_waits_for_no_torch():
+    code = (
+        "import sys\n"
+        "from monai_instance_loss.evaluation.command import main\n"
+        "try:\n    main(['evaluate', '--help'])\n"
+        "except SystemExit:\n    pass\n"
+        "sys.exit(' '.join({'torch', 'monai', 'numpy', 'matplotlib', 'tqdm'} & set(sys.modules)))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=environment)
+    assert shown.stderr == "\n"
+
+
+def test_the_package_gives_its_names_on_first_use():
+    import monai_instance_loss
+    from monai_instance_loss.instances import Instances, label_instances
+
+    assert monai_instance_loss.label_instances is label_instances
+    assert monai_instance_loss.Instances is Instances
+    assert set(monai_instance_loss.__all__) <= set(dir(monai_instance_loss))
+    with pytest.raises(AttributeError, match=r"'monai_instance_loss' has no attribute 'no_such_name'"):
+        monai_instance_loss.no_such_name  # noqa: B018
+
+
+def test_the_console_script_is_the_command():
+    path = Path(__file__).parents[2] / "pyproject.toml"
+    assert tomllib.loads(path.read_text())["project"]["scripts"] == {
+        "monai-instance-loss": "monai_instance_loss.evaluation.command:main"
+    }
