@@ -1,9 +1,10 @@
-"""Synthetic brain MRI with white matter hyperintensities, and reading of data laid out as the WMH Challenge."""
+"""Synthetic brain MRI with white matter hyperintensities, and the cases of data sets on disk."""
 
 from __future__ import annotations
 
 from .cases import find_wmh_cases
 from .dataset import wmh_cases
+from .finding import find_cases
 from .sites import SITES, Site
 from .split import split_cases
 from .synthesis import WMHCase, synthesize_wmh_case
@@ -13,6 +14,7 @@ __all__ = [
     "SITES",
     "Site",
     "WMHCase",
+    "find_cases",
     "find_wmh_cases",
     "split_cases",
     "synthesize_wmh_case",

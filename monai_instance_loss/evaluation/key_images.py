@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 
-from monai_instance_loss.evaluation.case import CaseScores
+from monai_instance_loss.evaluation.case import CaseScores, class_masks, read_side
 from monai_instance_loss.evaluation.header import check_same_grid, read_header
 from monai_instance_loss.evaluation.lesion_drawing import draw_lesions
 from monai_instance_loss.evaluation.lesion_slice import most_informative_slice
-from monai_instance_loss.evaluation.loading import Volume, read_mask, read_volume
+from monai_instance_loss.evaluation.loading import Volume, read_volume
 from monai_instance_loss.evaluation.pairing import CaseFiles
+from monai_instance_loss.evaluation.scoring import Scoring
 
 __all__ = ["key_image", "worst_cases"]
 
@@ -36,7 +37,7 @@ def worst_cases(scores: Sequence[CaseScores], count: int = 6) -> list[CaseScores
     return sorted(wrong, key=lambda case: (case.f1, -case.n_missed - case.n_false, case.case))[:count]
 
 
-def key_image(files: CaseFiles, model: str, ignore_label: int | None = None) -> tuple[Any, str]:
+def key_image(files: CaseFiles, model: str, scoring: Scoring | None = None, label: str = "") -> tuple[Any, str]:
     """Draw the slice with most missed and false lesions.
 
     Source: ``most_informative_slice`` and ``draw_lesions``.
@@ -44,7 +45,8 @@ def key_image(files: CaseFiles, model: str, ignore_label: int | None = None) -> 
     Args:
         files: of a case that was scored.
         model: whose prediction to draw.
-        ignore_label: as in ``score_case``.
+        scoring: as in ``score_case``.
+        label: the class to draw; empty where masks are binary.
 
     Returns:
         A ``matplotlib.figure.Figure``, and a remark where the scan could not be drawn, else an empty text.
@@ -52,7 +54,14 @@ def key_image(files: CaseFiles, model: str, ignore_label: int | None = None) -> 
     Raises:
         ValueError: a mask cannot be read any more.
     """
-    reference, prediction = read_mask(files.reference, ignore_label), read_mask(files.predictions[model])
+    scoring = Scoring() if scoring is None else scoring
+    reference, prediction = (
+        dict(class_masks(volume, scoring))[label]
+        for volume in (
+            read_side(files.reference, scoring, scoring.ignore_label),
+            read_side(files.predictions[model], scoring),
+        )
+    )
     image, remark = _image_of(files, reference)
     affine = torch.from_numpy(reference.affine)
     scan, y_pred, y = (

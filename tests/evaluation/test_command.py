@@ -17,7 +17,7 @@ import pytest
 
 from monai_instance_loss.evaluation.command import main
 
-FILES = ["cases.csv", "lesions.csv", "report.html", "summary.json"]
+FILES = ["cases.csv", "cases.jsonl", "lesions.csv", "report.html", "summary.json"]
 
 
 def run(ref, pred, out, *more) -> int:
@@ -222,7 +222,9 @@ def test_a_full_disk_leaves_the_old_results(folders, capsys, monkeypatch):
     monkeypatch.setattr(os, "fsync", full)
     assert run(ref, pred, out) == 2
     assert "No space left on device" in capsys.readouterr().err
-    assert {name: (out / name).read_bytes() for name in sorted(os.listdir(out))} == before
+    assert {name: (out / name).read_bytes() for name in FILES} == before
+    # what was scored is not lost
+    assert sorted(os.listdir(out)) == sorted([*FILES, "cases.partial-0.jsonl"])
 
 
 def test_missing_extra(folders, capsys, monkeypatch):

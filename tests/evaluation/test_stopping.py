@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -21,13 +22,13 @@ from monai_instance_loss.evaluation import running
 
 score_case = running.score_case
 
-def score(case, ignore_label):
+def score(case, scoring):
     if case.case.startswith("SIG"):
         signal.raise_signal(getattr(signal, case.case))
     if case.case == "slow":
         print("started", flush=True)
         time.sleep(120)
-    return score_case(case, ignore_label)
+    return score_case(case, scoring)
 
 running.score_case = score
 
@@ -108,5 +109,8 @@ def test_a_signal_ends_every_process_and_leaves_no_half_file(folders, save, mask
         errors = process.stderr.read()
     # as for any process that a signal ends: shells make 128 + its number of it
     assert process.returncode == -getattr(signal, name)
-    assert errors == f"error: stopped by {name}; every file in {folders[2]} is whole.\n"
-    assert os.listdir(folders[2]) == []
+    assert errors.splitlines()[-1] == f"error: stopped by {name}; every file in {folders[2]} is whole."
+    # no table, and whole lines of the cases that were done
+    assert {name for name in os.listdir(folders[2]) if "partial" not in name} == set()
+    for path in folders[2].iterdir():
+        assert [json.loads(line)["case"] for line in path.read_text().splitlines(True) if line.endswith("\n")]
