@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
@@ -139,26 +140,37 @@ def run_cases(
         []
     """
     score = partial(_score, scoring=scoring)
-    bar = _bar(len(cases), progress)
-    with bar, closing(run_in_workers(score, cases, workers, preload=__name__)) as done:
+    bar = _progress(len(cases), progress)
+    with closing(bar), closing(run_in_workers(score, cases, workers, preload=__name__)) as done:
         for index, result in done:
             yield _lost(cases[index], result) if isinstance(result, Death) else result
             bar.update()
 
 
-def _bar(total: int, shown: bool) -> Any:
-    """A bar on a terminal; a line a minute in a file, where a bar would be thousands of them."""
+class _Lines:
+    """Progress as lines of a log, one a minute at most, where a bar would be thousands of them."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done = total, 0
+        self.start = self.last = time.monotonic()
+
+    def update(self) -> None:
+        self.done += 1
+        now = time.monotonic()
+        if now - self.last < _LINE_S or self.done == self.total:
+            return
+        self.last = now
+        left = tqdm.format_interval((now - self.start) / self.done * (self.total - self.done))
+        print(f"{self.done} of {self.total} cases done, {left} left", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        pass
+
+
+def _progress(total: int, shown: bool) -> Any:
     if not shown or sys.stderr.isatty():
         return tqdm(total=total, desc="Cases", unit="case", disable=not shown)
-    return tqdm(
-        total=total,
-        desc="Cases",
-        unit="case",
-        mininterval=_LINE_S,
-        maxinterval=_LINE_S,
-        delay=_LINE_S,
-        bar_format="{desc}: {n_fmt} of {total_fmt}, {elapsed} done, {remaining} left\n",
-    )
+    return _Lines(total)
 
 
 def _score(case: CaseFiles, scoring: Scoring) -> CaseResult:

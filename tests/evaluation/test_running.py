@@ -95,6 +95,16 @@ def test_an_unforeseen_error_costs_one_case(data, monkeypatch):
     assert [failure.message for failure in result.failures] == ["MemoryError: too large"]
 
 
+def test_a_log_tells_the_time_that_is_left(monkeypatch, capsys):
+    clock = iter([0.0, 50.0, 70.0, 100.0])
+    monkeypatch.setattr(running.time, "monotonic", lambda: next(clock))
+    lines = running._progress(3, shown=True)
+    for _ in range(3):
+        lines.update()
+    # 35 seconds a case, once a minute is over
+    assert capsys.readouterr().err == "2 of 3 cases done, 00:35 left\n"
+
+
 def test_shares_of_ranks():
     assert [Ranks(rank, 3).own(range(7)) for rank in range(3)] == [[0, 3, 6], [1, 4], [2, 5]]
     with joined_ranks() as ranks:
