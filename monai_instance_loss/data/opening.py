@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -79,8 +80,8 @@ def _masks(root: Path, files: Iterable[Path], names: Iterable[str]) -> dict[str,
                 )
             found.setdefault(name, {}).setdefault(case, []).append(path)
     # what a layout calls by a name of its own in one folder is not `flat` too, nor are the scans beside it
-    special = (masks for name, masks in found.items() if name != "flat")
-    if any(path.parent == root for masks in special for paths in masks.values() for path in paths):
+    special = {case for name, masks in found.items() if name != "flat" for case in masks}
+    if all(re.split(r"[-_](?!.*[-_])", stem)[0] in special for stem in found.get("flat", {})):
         found.pop("flat", None)
     return found
 

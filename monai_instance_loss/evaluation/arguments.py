@@ -118,6 +118,7 @@ def _add_subset(add: Callable[..., Any]) -> None:
 def _add_scoring(add: Callable[..., Any]) -> None:
     add(
         "--label",
+        "--region",
         action="append",
         default=[],
         metavar="N|NAME=1,2",

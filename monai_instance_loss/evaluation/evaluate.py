@@ -14,7 +14,7 @@ from monai_instance_loss.evaluation.pairing import CaseFiles, Failure, pair_data
 from monai_instance_loss.evaluation.results import Results, collect, summarise, version_of
 from monai_instance_loss.evaluation.running import Ranks, available_workers, joined_ranks, run_cases
 from monai_instance_loss.evaluation.scoring import Scoring, parse_matching
-from monai_instance_loss.evaluation.selection import chosen_cases, classes_of, labels_nowhere
+from monai_instance_loss.evaluation.selection import chosen_cases, classes_of, labels_in_no_class, labels_nowhere
 from monai_instance_loss.evaluation.tables import check_writable
 from monai_instance_loss.metrics.strata import checked_edges
 
@@ -128,7 +128,10 @@ def evaluate(options: Options) -> int:
     names = [case.case for case in plan.cases]
     results = collect(log.results(names), plan.models, [region.name for region in plan.scoring.regions] or [""])
     failures = [*plan.unpaired, *results.failures]
-    if results.cases and not plan.declared:
+    failures += [_no_result(name, options.out_dir) for name in names if name not in results.seen]
+    if plan.declared:
+        results.remarks += labels_in_no_class(plan.scoring, results.found)
+    elif results.cases:
         failures += labels_nowhere(plan.scoring, results.found)
     skipped = [failure for failure in failures if failure.missing and options.skip_missing]
     failures = [failure for failure in failures if not (failure.missing and options.skip_missing)]
@@ -192,6 +195,11 @@ def _plan(options: Options, log: CaseLog) -> _Plan:
         print(f"warning: {dropped} cases of a stopped run are scored again; --resume keeps them", file=sys.stderr)
     models = list(options.models) or ["prediction"]
     return _Plan(data.layout.name, scoring, declared, models, cases, unpaired, inputs, finished)
+
+
+def _no_result(case: str, folder: Path) -> Failure:
+    message = f"Expected the result of {case} in {folder}, but got none. Is it one folder for all hosts?"
+    return Failure(case, None, message)
 
 
 def _tell_problems(failures: Sequence[Failure], skipped: Sequence[Failure], results: Results) -> None:

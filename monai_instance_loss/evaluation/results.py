@@ -35,7 +35,8 @@ class Results:
         failures: what could not be scored.
         remarks: what is odd about files that were scored.
         found: labels in any label map.
-        cases: the cases that a score is known of.
+        cases: the cases that have a score.
+        seen: the cases that have a result.
     """
 
     models: Sequence[str]
@@ -47,6 +48,7 @@ class Results:
     remarks: list[str] = field(default_factory=list)
     found: set[int] = field(default_factory=set)
     cases: set[str] = field(default_factory=set)
+    seen: set[str] = field(default_factory=set)
 
 
 def collect(results: Iterable[CaseResult], models: Sequence[str], labels: Sequence[str]) -> Results:
@@ -60,6 +62,7 @@ def collect(results: Iterable[CaseResult], models: Sequence[str], labels: Sequen
     kept = Results(models, labels, {key: [] for key in keys}, {key: [] for key in keys})
     white: list[str] = []
     for result in results:
+        kept.seen.add(result.case)
         for row in result.scores:
             kept.scores[row.model, row.label].append(row)
             kept.cases.add(row.case)

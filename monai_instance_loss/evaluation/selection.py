@@ -9,7 +9,7 @@ from monai_instance_loss.data.layouts import DataSet
 from monai_instance_loss.evaluation.pairing import CaseFiles, Failure
 from monai_instance_loss.evaluation.scoring import Region, Scoring, parse_regions
 
-__all__ = ["chosen_cases", "classes_of", "labels_nowhere"]
+__all__ = ["chosen_cases", "classes_of", "labels_in_no_class", "labels_nowhere"]
 
 
 def classes_of(data: DataSet, texts: Sequence[str]) -> tuple[tuple[Region, ...], bool]:
@@ -78,3 +78,15 @@ def labels_nowhere(scoring: Scoring, found: set[int]) -> list[Failure]:
                 message = f"Expected the label {value} to be in some mask, but got {shown}."
                 failures.append(Failure(f"label {region.name}", None, message, missing=True))
     return failures
+
+
+def labels_in_no_class(scoring: Scoring, found: set[int]) -> list[str]:
+    """A remark where masks hold labels that no class has, and that are background then.
+
+    Example:
+        >>> labels_in_no_class(Scoring(regions=(Region("ET", (4,)),)), {2, 4})
+        ['The labels 2 are in masks and in no class; they are read as background.']
+    """
+    left = found - {value for region in scoring.regions for value in region.values}
+    shown = ", ".join(map(str, sorted(left)))
+    return [f"The labels {shown} are in masks and in no class; they are read as background."] if left else []

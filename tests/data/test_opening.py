@@ -67,6 +67,12 @@ def test_a_layout_that_is_not_clear_is_said_and_can_be_forced(tmp_path):
     assert list(open_data_set(tmp_path, "wmh").masks) == ["Utrecht/0"]
 
 
+def test_a_mask_that_is_in_no_layout_is_not_lost(tmp_path):
+    touch(tmp_path, "P1_T1_MASK.nii.gz", "P1_T1_FLAIR.nii.gz", "control.nii.gz")
+    with pytest.raises(ValueError, match=r"but got both: .* and .*, which are flat and mslesseg"):
+        open_data_set(tmp_path)
+
+
 def test_a_forced_layout_that_is_wrong_says_what_it_is(tmp_path):
     touch(tmp_path, "P1/T1/P1_T1_MASK.nii.gz")
     message = r"in the layout brats \(`<case>/BraTS-\*-seg.nii.gz`\), but got none. Its files have the layout mslesseg."

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import os
+import weakref
 
 import numpy as np
 import pytest
@@ -58,6 +59,22 @@ def test_each_case_is_on_the_disk_when_it_is_done(tmp_path, result):
 
     log.append(scored(), INPUTS, rank=0)
     assert [read.case for read in log.results(INPUTS)] == ["a", "b"]
+
+
+def test_memory_does_not_grow_with_the_number_of_cases(tmp_path, result):
+    log, made, most = CaseLog(tmp_path), [], 0
+
+    def scored():
+        nonlocal most
+        for number in range(20):
+            one = result(str(number))
+            made.append(weakref.ref(one))
+            most = max(most, sum(reference() is not None for reference in made))
+            yield one
+
+    log.append(scored(), {str(number): "" for number in range(20)}, rank=0)
+    # the one that is written, and the next
+    assert most == 2
 
 
 def test_resuming_keeps_whole_lines_of_the_same_inputs(tmp_path, result):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from monai_instance_loss.data.layouts import LAYOUTS
+from monai_instance_loss.evaluation import evaluate as evaluation
 from monai_instance_loss.evaluation import outputs
 from monai_instance_loss.evaluation.arguments import make_parser
 from monai_instance_loss.evaluation.command import main
@@ -233,6 +234,18 @@ def test_a_subset_costs_no_exit_code(folders, save, mask, capsys):
     assert evaluate(*words, "--skip-missing") == 1
     assert "NOT SCORED b (net): Expected the volumes of one case to share one grid" in capsys.readouterr().err
     assert [row["case"] for row in rows(out)] == ["a"]
+
+
+def test_a_label_in_no_class_and_a_result_that_is_lost_are_told(tmp_path, save, mask, monkeypatch, capsys, no_pictures):
+    root, out = nnunet(tmp_path / "Dataset001", save, mask), tmp_path / "out"
+    save(root / "net/a.nii.gz", mask((0, 0, 0), value=7))
+    run_cases = evaluation.run_cases
+    # as if another host had written it to a folder of its own
+    monkeypatch.setattr(evaluation, "run_cases", lambda cases, *args, **more: run_cases(cases[:1], *args, **more))
+    assert evaluate("--ref", root / "labelsTs", "--pred", root / "net", "--out", out) == 1
+    errors = capsys.readouterr().err
+    assert "warning: The labels 7 are in masks and in no class; they are read as background." in errors
+    assert f"NOT SCORED b: Expected the result of b in {out}, but got none. Is it one folder for all hosts?" in errors
 
 
 def test_the_command_knows_every_layout():
