@@ -155,7 +155,7 @@ def _add_scoring(add: Callable[..., Any]) -> None:
         type=_not_negative,
         default=0,
         metavar="VOXELS",
-        help="take lesions of fewer voxels out of both masks (default: 0)",
+        help="take lesions of fewer voxels out of both masks, but not of the FROC curve (default: 0)",
     )
     add(
         "--empty",

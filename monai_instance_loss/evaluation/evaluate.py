@@ -125,6 +125,11 @@ def evaluate(options: Options) -> int:
     if ranks.rank != 0:
         # torchrun would stop rank 0 at its work if another one ended with an error
         return 0
+    return _report(options, plan, log)
+
+
+def _report(options: Options, plan: _Plan, log: CaseLog) -> int:
+    """From the results of all cases to the files; the exit code."""
     names = [case.case for case in plan.cases]
     results = collect(log.results(names), plan.models, [region.name for region in plan.scoring.regions] or [""])
     failures = [*plan.unpaired, *results.failures]
@@ -180,10 +185,10 @@ def _plan(options: Options, log: CaseLog) -> _Plan:
         min_size=options.min_size,
         empty=options.empty,
     )
-    if len(regions) > 1 and options.probability_dir is not None:
-        raise ValueError("Expected one label with probability maps (--prob), which are of one class, but got several.")
     paired = pair_data_set(data, options.models, options.probability_dir, options.image_dir)
     cases, unpaired = chosen_cases(*paired, options.cases)
+    if len(regions) > 1 and any(case.probability for case in cases):
+        raise ValueError("Expected one label with probability maps (--prob), which are of one class, but got several.")
     check_writable(options.out_dir)
     print(data.describe(), file=sys.stderr)
     settings = {"version": version_of("monai_instance_loss"), **scoring.described()}

@@ -189,6 +189,8 @@ def test_a_csv_file_names_files_itself(folders, save, mask, capsys):
         ("prediction", "one", "Utrecht", "0.4"), ("prediction", "two", "GE3T", "1"),
     ]  # fmt: skip
     assert json.loads((out / "summary.json").read_text())["froc"]["cases"] == 1
+    assert evaluate("--ref", table, "--out", out, "--label", 1, "--label", 2) == 2
+    assert "Expected one label with probability maps" in capsys.readouterr().err
     assert evaluate("--ref", ref, "--out", out) == 2
     assert "Expected folders of predictions (--pred), or a column prediction in" in capsys.readouterr().err
 
