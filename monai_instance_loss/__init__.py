@@ -26,9 +26,24 @@ also usable as ``instance_loss`` of the instance losses, in one pass over all re
 """  # noqa: E501
 
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
-from monai_instance_loss.instances import Instances, label_instances
+if TYPE_CHECKING:
+    from monai_instance_loss.instances import Instances, label_instances
 
 __version__ = version("monai_instance_loss")
 
 __all__ = ["Instances", "__version__", "label_instances"]
+
+
+def __getattr__(name: str) -> Any:
+    # on first use, as torch takes seconds to import, which `--help` need not wait for
+    if name in ("Instances", "label_instances"):
+        from monai_instance_loss import instances
+
+        return getattr(instances, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

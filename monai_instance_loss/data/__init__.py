@@ -1,10 +1,11 @@
-"""Synthetic brain MRI with lesions, and reading of data laid out as the WMH Challenge."""
+"""Synthetic brain MRI with lesions, and the cases of data sets on disk."""
 
 from __future__ import annotations
 
 from .cases import find_wmh_cases
 from .dataset import wmh_cases
 from .diseases import DISEASES, Disease
+from .finding import find_cases
 from .sites import SITES, Site
 from .split import split_cases
 from .synthesis import WMHCase, synthesize_wmh_case
@@ -16,6 +17,7 @@ __all__ = [
     "Disease",
     "Site",
     "WMHCase",
+    "find_cases",
     "find_wmh_cases",
     "split_cases",
     "synthesize_wmh_case",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from nibabel.spatialimages import HeaderDataError
 
 from monai_instance_loss._folders import natural_key, walk_files
 
-__all__ = ["WMH_NAME", "find_wmh_cases"]
+__all__ = ["WMH_NAME", "check_files", "check_same_grid", "find_wmh_cases"]
 
 WMH_NAME = "wmh.nii.gz"
 
@@ -84,15 +85,25 @@ def _read_case(root: Path, case: Path, labelled: bool) -> dict[str, str]:
     files = {"flair": case / "pre" / "FLAIR.nii.gz", "t1": case / "pre" / "T1.nii.gz"}
     if labelled:
         files["wmh"] = case / WMH_NAME
-    for path in files.values():
-        if not path.is_file():
-            raise FileNotFoundError(f"Expected the case {case} to have {path}, but got no such file.")
-    reference = _read_header(files["flair"])
-    for path in list(files.values())[1:]:
-        check_same_grid(files["flair"], reference, path, _read_header(path))
+    check_files(str(case), list(files.values()))
     name = case.relative_to(root).as_posix()
     name = root.resolve().name if name == "." else name
     return {"case": name} | {key: str(path) for key, path in files.items()}
+
+
+def check_files(case: str, files: Sequence[Path]) -> None:
+    """Refuse a case whose volumes are not all there, or not on one grid.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file is no readable NIfTI volume, or the grids differ.
+    """
+    for path in files:
+        if not path.is_file():
+            raise FileNotFoundError(f"Expected the case {case} to have {path}, but got no such file.")
+    first = _read_header(files[0])
+    for path in files[1:]:
+        check_same_grid(files[0], first, path, _read_header(path))
 
 
 def _read_header(path: Path) -> Any:
@@ -106,6 +117,11 @@ def _read_header(path: Path) -> Any:
 
 
 def check_same_grid(path_a: Path, image_a: Any, path_b: Path, image_b: Any) -> None:
+    """Refuse two volumes whose voxels are not at the same places, to a tenth of a voxel.
+
+    Raises:
+        ValueError: shapes differ, or affines put a corner elsewhere.
+    """
     same = tuple(image_a.shape) == tuple(image_b.shape)
     if same:
         corners = np.array([(*c, 1) for c in product(*[(0, n - 1) for n in image_a.shape])], dtype=np.float64)

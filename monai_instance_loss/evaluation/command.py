@@ -8,47 +8,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from monai_instance_loss.evaluation.arguments import ignore_label
+from monai_instance_loss.evaluation.arguments import make_parser
 from monai_instance_loss.evaluation.stopping import Stopped, die_of, raised_signals
 from monai_instance_loss.evaluation.tables import printable
-from monai_instance_loss.evaluation.tune_command import add_tune, run_tune
+from monai_instance_loss.evaluation.tune_command import run_tune
 
 __all__ = ["main"]
 
 _EXTRAS = {"tqdm": "tqdm", "matplotlib": "matplotlib", "scipy": "scipy", "ignite": "pytorch-ignite"}
-_STRATA_MM3 = (10.0, 30.0, 100.0, 300.0, 1000.0)
-
-_DESCRIPTION = """\
-Score binary lesion masks (NIfTI) against a reference: Dice, H95, AVD, lesion recall, precision and F1, panoptic
-quality, sensitivity by lesion volume, agreement of counts and volumes, FROC, and comparisons of models."""
-
-_DETAILS = """\
-how files are paired:
-  The reference is <case>.nii or <case>.nii.gz right in --ref, or <site>/<case>/wmh.nii.gz below it, at any depth, as in
-  the WMH Segmentation Challenge. The prediction of a case is the file <case>.nii or <case>.nii.gz in --pred, or the
-  folder <case>/ in it with a wmh or result file, or with one NIfTI file only. For the challenge's layout the case may
-  be called <site>/<case>, <site>_<case> or, if no other site has one of that name, <case>. Linked folders are followed.
-  A file that may be that of two cases is used for neither.
-  Probability maps (--prob) are found in the same way, and scans (--image) too, as <case>_0000 or <case>/pre/FLAIR also.
-
-what masks may hold:
-  0 and 1, in any dtype; --ignore-label adds one value in the reference. Nothing is rounded or thresholded, but that a
-  slope such as 1/32767 is float32, and makes 0 and 1 of stored whole numbers up to rounding only. Grids of a pair are
-  the same to a tenth of a voxel. What is wrong with one pair is reported, and the others go on. A qform and sform that
-  put a voxel more than half a voxel apart are reported, and the sform is used.
-
-what is written to --out, each file whole or not at all:
-  cases.csv     scores of each case and model; an empty cell where there is nothing to score
-  lesions.csv   each lesion of the reference and of the predictions: size, place, detected, missed, matched or false
-                In both, a name that a spreadsheet would run as a formula (=, +, -, @ first) begins with '
-  summary.json  means with intervals, strata, agreement, comparisons, failures, warnings, versions, command line
-  report.html   the same for reading, with figures, in one file
-
-exit code: 0 all pairs were scored; 1 some were not, or none, or a figure could not be drawn; 2 wrong arguments, or
-nothing could be written. SIGINT and SIGTERM end all processes and leave no half file.
-
-thousands of cases: torchrun --nproc-per-node 8 -m monai_instance_loss evaluate ... shares the cases over processes and
-hosts that see the same folders; the numbers are those of one process."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         2
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    parser = _parser()
+    parser = make_parser()
     options = parser.parse_args(arguments)
     tunes = options.command == "tune"
     if not tunes:
@@ -106,71 +73,31 @@ def _evaluate(options: argparse.Namespace) -> int:
                 image_dir=options.image,
                 probability_dir=options.prob,
                 operating_point=OperatingPoint.load(options.operating_point) if options.operating_point else None,
+                layout=options.layout,
+                cases=options.cases,
+                skip_missing=options.skip_missing,
+                resume=options.resume,
+                labels=options.label,
                 ignore_label=options.ignore_label,
+                matching=options.matching,
+                assignment=options.assignment,
+                connectivity=options.connectivity,
+                min_size=options.min_size,
+                empty=options.empty,
                 edges_mm3=tuple(options.strata_mm3),
                 workers=options.workers,
                 seed=options.seed,
                 command=options.command_line,
             )
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
         return _stop(str(error))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m monai_instance_loss")
-    commands = parser.add_subparsers(dest="command", required=True)
-    add = commands.add_parser(
-        "evaluate",
-        help="score masks against a reference",
-        description=_DESCRIPTION,
-        epilog=_DETAILS,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    ).add_argument
-    add("--pred", metavar="[NAME=]DIR", help="predicted masks; the model is called as the folder is")
-    add("--ref", required=True, type=Path, metavar="DIR", help="masks of the reference")
-    add("--out", required=True, type=Path, metavar="DIR", help="folder for the results, made when missing")
-    add("--compare", action="append", default=[], metavar="NAME=DIR", help="masks of another model; may be repeated")
-    add("--prob", type=Path, metavar="DIR", help="probability maps of the model of --pred, for the FROC curve")
-    add(
-        "--operating-point",
-        type=Path,
-        metavar="FILE",
-        help="JSON of `tune`: the masks are made of the maps of --prob, and there is no --pred",
-    )
-    add(
-        "--image",
-        type=Path,
-        metavar="DIR",
-        help="scans to draw masks on; left out, pre/FLAIR.nii.gz next to the reference's wmh.nii.gz",
-    )
-    add(
-        "--ignore-label",
-        type=ignore_label,
-        metavar="N",
-        help="value in the reference of voxels that are not scored: 2 for the other pathology of the WMH Challenge. "
-        "Left out, such a value is an error",
-    )
-    add(
-        "--strata-mm3",
-        type=_edge,
-        nargs="+",
-        default=_STRATA_MM3,
-        metavar="V",
-        help="lesion volumes between strata of sensitivity (default: 10 30 100 300 1000)",
-    )
-    add("--workers", type=_positive, metavar="N", help="processes (default: one a core)")
-    add("--seed", type=_seed, default=0, metavar="N", help="of the bootstrap (default: 0)")
-    add_tune(commands)
-    return parser
-
-
-def _first_model(options: argparse.Namespace) -> tuple[str, str]:
-    """The option that names the folder of the first model, and its value."""
+def _first_model(options: argparse.Namespace) -> tuple[str, str] | None:
+    """The option that names the folder of the first model, and its value; None where a CSV file names predictions."""
     if options.operating_point is None:
-        if options.pred is None:
-            raise ValueError("Expected `--pred`, or `--prob` with `--operating-point`, but got neither.")
-        return "--pred", options.pred
+        return None if options.pred is None else ("--pred", options.pred)
     if options.pred is not None or options.prob is None:
         raise ValueError(
             f"Expected `--prob` and no `--pred` with `--operating-point`, but got {options.prob} and {options.pred}."
@@ -178,10 +105,13 @@ def _first_model(options: argparse.Namespace) -> tuple[str, str]:
     return "--prob", str(options.prob)
 
 
-def _models(first: tuple[str, str], compare: Sequence[str]) -> dict[str, Path]:
+def _models(first: tuple[str, str] | None, compare: Sequence[str]) -> dict[str, Path]:
     """Folder of each model by its name, the first one first."""
     models: dict[str, Path] = {}
-    for option, value in [first, *(("--compare", item) for item in compare)]:
+    if first is None and compare:
+        raise ValueError("Expected `--pred` with `--compare`, but got none.")
+    given = [] if first is None else [first]
+    for option, value in [*given, *(("--compare", item) for item in compare)]:
         name, equals, folder = value.partition("=")
         # a run's folder may be called by its options: runs/lr=0.1/pred
         is_folder = Path(value).is_dir()
@@ -196,22 +126,6 @@ def _models(first: tuple[str, str], compare: Sequence[str]) -> dict[str, Path]:
             raise ValueError(f"Expected models to have different names, but got {name!r} twice.")
         models[name] = Path(folder)
     return models
-
-
-def _positive(text: str) -> int:
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, but got {text}")
-    return int(text)
-
-
-def _seed(text: str) -> int:
-    if int(text) < 0:
-        raise argparse.ArgumentTypeError(f"expected 0 or more, but got {text}")
-    return int(text)
-
-
-def _edge(text: str) -> float:
-    return float(text)
 
 
 def _quoted(argument: str) -> str:

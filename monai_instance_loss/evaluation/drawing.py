@@ -15,6 +15,7 @@ from monai_instance_loss.evaluation.froc_figure import froc_figure
 from monai_instance_loss.evaluation.key_images import key_image, worst_cases
 from monai_instance_loss.evaluation.pairing import CaseFiles
 from monai_instance_loss.evaluation.report import Picture
+from monai_instance_loss.evaluation.scoring import Scoring
 from monai_instance_loss.evaluation.statistics import MIN_CASES
 from monai_instance_loss.evaluation.summary import masks_point
 
@@ -93,7 +94,7 @@ def chart_drawings(scores: Mapping[str, Sequence[CaseScores]], summary: Mapping[
 
 
 def key_drawings(
-    model: str, scores: Sequence[CaseScores], files: Mapping[str, CaseFiles], ignore_label: int | None
+    model: str, scores: Sequence[CaseScores], files: Mapping[str, CaseFiles], scoring: Scoring
 ) -> Iterator[Drawing]:
     """The worst cases of a model.
 
@@ -101,15 +102,16 @@ def key_drawings(
         model: its name.
         scores: its scores.
         files: of each case.
-        ignore_label: as in ``score_case``.
+        scoring: as in ``score_case``.
     """
     for case in worst_cases(scores):
         errors = (
             f"{case.n_missed} of {case.n_true} lesions missed, {case.n_false} of {case.n_pred} predicted ones false"
         )
-        caption = f"{case.case}, {model}: lesion F1 {case.f1:.3f}; {errors}."
+        shown = f"{model}, {case.label}" if case.label else model
+        caption = f"{case.case}, {shown}: lesion F1 {case.f1:.3f}; {errors}."
         blank = Picture(None, f"Key image of case {case.case}: {errors}", caption)
-        yield Drawing(partial(key_image, files[case.case], model, ignore_label), blank)
+        yield Drawing(partial(key_image, files[case.case], model, scoring, case.label), blank)
 
 
 def _chart(figure: Callable[[], Any], alt: str, caption: str) -> Drawing:

@@ -9,15 +9,16 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 
-from monai_instance_loss.evaluation.case import CaseScores
+from monai_instance_loss.evaluation.case import CaseScores, class_masks, read_side
 from monai_instance_loss.evaluation.header import check_same_grid, read_header
 from monai_instance_loss.evaluation.lesion_drawing import draw_lesions
 from monai_instance_loss.evaluation.lesion_slice import axial_slice
 from monai_instance_loss.evaluation.lesion_volume import lesion_volume
 from monai_instance_loss.evaluation.lesion_zoom import zoom_on_errors
-from monai_instance_loss.evaluation.loading import Volume, read_mask, read_volume
+from monai_instance_loss.evaluation.loading import Volume, read_volume
 from monai_instance_loss.evaluation.pairing import CaseFiles
-from monai_instance_loss.evaluation.prediction import read_prediction
+from monai_instance_loss.evaluation.prediction import mask_of
+from monai_instance_loss.evaluation.scoring import Scoring
 
 __all__ = ["key_image", "worst_cases"]
 
@@ -39,7 +40,7 @@ def worst_cases(scores: Sequence[CaseScores], count: int = 6) -> list[CaseScores
     return sorted(wrong, key=lambda case: (case.f1, -case.n_missed - case.n_false, case.case))[:count]
 
 
-def key_image(files: CaseFiles, model: str, ignore_label: int | None = None) -> tuple[Any, str]:
+def key_image(files: CaseFiles, model: str, scoring: Scoring | None = None, label: str = "") -> tuple[Any, str]:
     """Draw the slice with most missed and false lesions, and the largest of them from near in three planes.
 
     Source: ``most_informative_slice``, ``zoom_on_errors`` and ``draw_lesions``.
@@ -47,7 +48,8 @@ def key_image(files: CaseFiles, model: str, ignore_label: int | None = None) -> 
     Args:
         files: of a case that was scored.
         model: whose prediction to draw.
-        ignore_label: as in ``score_case``.
+        scoring: as in ``score_case``.
+        label: the class to draw; empty where masks are binary.
 
     Returns:
         A ``matplotlib.figure.Figure``, and a remark where the scan could not be drawn, else an empty text.
@@ -55,8 +57,15 @@ def key_image(files: CaseFiles, model: str, ignore_label: int | None = None) -> 
     Raises:
         ValueError: a mask cannot be read any more.
     """
-    reference = read_mask(files.reference, ignore_label)
-    prediction = read_prediction(files.predictions[model], files.points.get(model))
+    scoring = Scoring() if scoring is None else scoring
+    path, point = files.predictions[model], files.points.get(model)
+    reference, prediction = (
+        dict(class_masks(volume, scoring))[label]
+        for volume in (
+            read_side(files.reference, scoring, scoring.ignore_label),
+            read_side(path, scoring) if point is None else mask_of(path, point),
+        )
+    )
     image, remark = _image_of(files, reference)
     affine = torch.from_numpy(reference.affine)
     scan, y_pred, y = (

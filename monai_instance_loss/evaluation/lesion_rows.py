@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from monai_instance_loss.instances import Instances, touching_pairs
+from monai_instance_loss.instances import Instances
+from monai_instance_loss.metrics.overlaps import OverlapTable, overlap_table
 from monai_instance_loss.transforms.measuring import measure_instances
 
 __all__ = ["lesion_rows"]
@@ -15,10 +16,13 @@ __all__ = ["lesion_rows"]
 Affine = NDArray[Any] | torch.Tensor
 
 
-def lesion_rows(true: Instances, pred: Instances, affine: Affine | None = None) -> list[dict[str, Any]]:
+def lesion_rows(
+    true: Instances, pred: Instances, affine: Affine | None = None, matches: OverlapTable | None = None
+) -> list[dict[str, Any]]:
     """One row a lesion of either side of a case, the true ones first; see ``score_masks``.
 
-    Without ``affine`` there are no ``volume_mm3`` and ``centroid_mm_x`` ...; in 2D, ``area_mm2`` and two axes.
+    ``matches`` are the pairs that match, of ``match_instances``; None takes those that share a voxel. Without
+    ``affine`` there are no ``volume_mm3`` and ``centroid_mm_x`` ...; in 2D, ``area_mm2`` and two axes.
 
     Example:
         >>> from monai_instance_loss import label_instances
@@ -27,7 +31,8 @@ def lesion_rows(true: Instances, pred: Instances, affine: Affine | None = None) 
         >>> [(row["side"], row["status"]) for row in rows]
         [('reference', 'detected'), ('reference', 'missed'), ('prediction', 'matched')]
     """
-    pairs = torch.stack(touching_pairs(true.labels, pred.labels)).T.tolist()
+    matches = overlap_table(true, pred) if matches is None else matches
+    pairs = torch.stack([matches.true_id, matches.pred_id, matches.shared]).T.tolist()
     found = _lesions(true, affine, "reference", ("detected", "missed"), pairs)
     return found + _lesions(pred, affine, "prediction", ("matched", "false"), [(j, i, n) for i, j, n in pairs])
 

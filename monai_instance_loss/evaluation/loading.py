@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,15 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from monai_instance_loss.evaluation.header import UNREADABLE, Grid, Header, open_volume, read_header
+from monai_instance_loss.evaluation.odd_values import IGNORED, OddValues
 
-__all__ = ["Volume", "read_mask", "read_probability", "read_volume"]
+__all__ = ["IGNORED", "Volume", "read_labels", "read_mask", "read_probability", "read_volume"]
 
 # voxels that are unpacked, scaled and checked at a time
 _CHUNK = 2**18
 # what may follow the voxels: padding of some writers, read to verify the checksum behind it
 _MOST_BEHIND = 2**16
+_WHITE = 255
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,11 +32,13 @@ class Volume(Grid):
         path: file it was read from.
         voxels: (X, Y, Z).
         affine: float64 (4, 4), from voxel indices to the scanner's coordinates in mm (right, anterior, superior).
+        labels: the whole numbers above 0 in the file, where they were read as labels.
     """
 
     path: Path
     voxels: NDArray[Any]
     affine: NDArray[np.float64]
+    labels: tuple[int, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -73,14 +77,16 @@ def read_volume(file: str | os.PathLike[str] | Header, dtype: DTypeLike | None =
 def read_mask(file: str | os.PathLike[str] | Header, ignore_label: int | None = None) -> Volume:
     """Read a binary mask, of any dtype, as uint8: 0 background, 1 lesion and, with ``ignore_label``, 2 not scored.
 
-    Source: ours. Nothing is rounded or thresholded: 0.999 is an error.
+    Source: ours. Nothing is rounded or thresholded: 0.999 is an error. Where there is no 1, 255 is lesion, as image
+    editors write it; ``labels`` then has 255.
 
     Args:
         file: as in ``read_volume``.
         ignore_label: the value of voxels that are not scored; None allows 0 and 1 only.
 
     Raises:
-        ValueError: as ``read_volume``; a value is another one, or NaN.
+        ValueError: as ``read_volume``; a value is another one, or NaN. It is ``LabelMapError`` where the file is a map
+            of labels.
 
     Example:
         >>> import tempfile
@@ -91,17 +97,65 @@ def read_mask(file: str | os.PathLike[str] | Header, ignore_label: int | None = 
         array([[[0, 1, 2]]], dtype=uint8)
     """
     header = file if isinstance(file, Header) else read_header(file)
-    odd = _OddValues(header)
+    odd, bright = OddValues(header), OddValues(header)
+    has_ones = False
 
     def classes(values: NDArray[Any], start: int) -> NDArray[Any]:
+        nonlocal has_ones
         lesion = values == 1
+        has_ones = has_ones or bool(lesion.any())
         ignored = np.zeros_like(lesion) if ignore_label is None else values == ignore_label
-        odd.note(values, start, ~(lesion | ignored | (values == 0)))
-        return np.where(ignored, np.uint8(2), lesion.astype(np.uint8))
+        white = (values == _WHITE) & ~ignored
+        bright.note(values, start, white)
+        odd.note(values, start, ~(lesion | ignored | white | (values == 0)))
+        return np.where(ignored, np.uint8(2), (lesion | white).astype(np.uint8))
 
     volume = _read(header, np.dtype(np.uint8), classes)
-    odd.check("0 and 1 only" if ignore_label is None else f"0, 1 and {ignore_label} only")
-    return volume
+    if has_ones or odd.count:
+        odd.join(bright)
+        if has_ones and odd.labels:
+            odd.labels.add(1)
+    odd.check("0 and 1 only" if ignore_label is None else f"0, 1 and {ignore_label} only", binary=True)
+    return replace(volume, labels=(_WHITE,)) if bright.count else volume
+
+
+def read_labels(file: str | os.PathLike[str] | Header, ignore_label: int | None = None) -> Volume:
+    """Read a map of labels, of any dtype, as uint16: 0 background, ``IGNORED`` where a voxel is not scored.
+
+    Source: ours. Nothing is rounded: 1.5 is an error.
+
+    Args:
+        file: as in ``read_volume``.
+        ignore_label: the value of voxels that are not scored, if there is one.
+
+    Raises:
+        ValueError: as ``read_volume``; a value that is scored is no whole number from 0 to 65534.
+
+    Example:
+        >>> import tempfile
+        >>> import nibabel as nib
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     nib.save(nib.Nifti1Image(np.array([[[0.0, 1, 4]]]), np.eye(4)), f"{root}/a.nii")
+        ...     volume = read_labels(f"{root}/a.nii")
+        >>> volume.voxels, volume.labels
+        (array([[[0, 1, 4]]], dtype=uint16), (1, 4))
+    """
+    header = file if isinstance(file, Header) else read_header(file)
+    odd = OddValues(header)
+    counts = np.zeros(IGNORED + 1, dtype=np.int64)
+
+    def labels(values: NDArray[Any], start: int) -> NDArray[Any]:
+        ignored = np.zeros(values.shape, bool) if ignore_label is None else values == ignore_label
+        fits = (values >= 0) & (values < IGNORED)
+        whole = np.where(fits, values, 0).astype(np.uint16)
+        odd.note(values, start, ~(ignored | (fits & (whole == values))))
+        whole[ignored] = IGNORED
+        counts[:] += np.bincount(whole, minlength=IGNORED + 1)
+        return whole
+
+    volume = _read(header, np.dtype(np.uint16), labels)
+    odd.check(f"whole numbers from 0 to {IGNORED - 1}")
+    return replace(volume, labels=tuple(map(int, np.flatnonzero(counts[1:IGNORED]) + 1)))
 
 
 def read_probability(file: str | os.PathLike[str] | Header) -> Volume:
@@ -124,7 +178,7 @@ def read_probability(file: str | os.PathLike[str] | Header) -> Volume:
         array([[[0.5]]])
     """
     header = file if isinstance(file, Header) else read_header(file)
-    odd = _OddValues(header)
+    odd = OddValues(header)
 
     def checked(values: NDArray[Any], start: int) -> NDArray[Any]:
         odd.note(values, start, ~((values >= 0) & (values <= 1)))
@@ -133,34 +187,6 @@ def read_probability(file: str | os.PathLike[str] | Header) -> Volume:
     volume = _read(header, np.result_type(_scaled(b"", header).dtype, np.float32), checked)
     odd.check("probabilities in [0, 1]")
     return volume
-
-
-class _OddValues:
-    """Values that a file should not hold: how many, and the first in raster order."""
-
-    def __init__(self, header: Header) -> None:
-        self.path, self.shape = header.path, header.shape
-        self.count, self.first, self.value = 0, math.prod(header.shape), ""
-
-    def note(self, values: NDArray[Any], start: int, odd: NDArray[np.bool_]) -> None:
-        """Keep what is odd among the values of a file from voxel ``start`` on; files count the first axis first."""
-        index = np.flatnonzero(odd)
-        if not index.size:
-            return
-        self.count += index.size
-        raster = np.ravel_multi_index(np.unravel_index(index + start, self.shape, order="F"), self.shape)
-        k = int(raster.argmin())
-        if raster[k] < self.first:
-            # str, as formatting would show a float32 with the digits of a double
-            self.first, self.value = int(raster[k]), str(values[index[k]])
-
-    def check(self, wanted: str) -> None:
-        if self.count:
-            place = tuple(map(int, np.unravel_index(self.first, self.shape)))
-            raise ValueError(
-                f"Expected {self.path} to hold {wanted}, but got {self.value} at voxel {place}, {self.count} such "
-                "voxels in all."
-            )
 
 
 def _read(header: Header, dtype: np.dtype[Any], convert: Callable[[NDArray[Any], int], NDArray[Any]]) -> Volume:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from heapq import nsmallest
+from itertools import count
 from typing import Any
 
 from monai_instance_loss.evaluation.case import CaseScores
@@ -56,9 +58,11 @@ def lesion_list(lesions: Iterable[Mapping[str, Any]]) -> Table:
         >>> lesion_list([]).title
         'Lesions (0)'
     """
-    rows = sorted(lesions, key=lambda row: (row["status"] not in _ERRORS, -row["volume_mm3"]))
-    kept = rows[:_MAX_ROWS]
-    return _list("Lesions", len(rows), kept, _LESION_COLUMNS, "missed and false ones first; all are in lesions.csv")
+    total = count()
+    # only so many are held in memory
+    counted = (row for row, _ in zip(lesions, total, strict=False))
+    kept = nsmallest(_MAX_ROWS, counted, key=lambda row: (row["status"] not in _ERRORS, -row["volume_mm3"]))
+    return _list("Lesions", next(total), kept, _LESION_COLUMNS, "missed and false ones first; all are in lesions.csv")
 
 
 def _list(title: str, total: int, rows: Sequence[Mapping[str, Any]], names: Mapping[str, str], rest: str) -> Table:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
@@ -17,9 +19,13 @@ import torch.distributed as dist
 from monai_instance_loss._optional import import_extra
 from monai_instance_loss.evaluation.case import CaseResult, score_case
 from monai_instance_loss.evaluation.pairing import CaseFiles, Failure
+from monai_instance_loss.evaluation.scoring import Scoring
 from monai_instance_loss.evaluation.workers import Death, run_in_workers
 
 __all__ = ["Ranks", "available_workers", "joined_ranks", "run_cases"]
+
+# between two lines of progress in a log
+_LINE_S = 60.0
 
 tqdm = import_extra("tqdm", "tqdm")
 
@@ -61,6 +67,10 @@ class Ranks:
             return []
         total = sum(map(len, parts))
         return [parts[index % self.size][index // self.size] for index in range(total)]
+
+    def wait(self) -> None:
+        """Until every rank is here."""
+        self.gather([])
 
 
 @contextmanager
@@ -112,36 +122,60 @@ def available_workers() -> int:
 
 
 def run_cases(
-    cases: Sequence[CaseFiles], ignore_label: int | None, workers: int, progress: bool = True
-) -> list[CaseResult]:
-    """Score cases in worker processes of one thread each; the results are in the order of the cases.
+    cases: Sequence[CaseFiles], scoring: Scoring, workers: int, progress: bool = True
+) -> Iterator[CaseResult]:
+    """Score cases in worker processes of one thread each; results come as cases are done, and none is kept.
 
     Source: see ``score_case``. A process that dies, for lack of memory say, costs the case that it was at and no other.
 
     Args:
         cases: from ``pair_files``.
-        ignore_label: as in ``score_case``.
+        scoring: as in ``score_case``.
         workers: number of processes.
-        progress: show a progress bar, if standard error is a terminal.
+        progress: tell how many cases are done and how long the others will take: as a bar if standard error is a
+            terminal, and else as a line now and then.
 
     Example:
-        >>> run_cases([], None, workers=1)
+        >>> list(run_cases([], Scoring(), workers=1))
         []
     """
-    results = [CaseResult(case.case) for case in cases]
-    score = partial(_score, ignore_label=ignore_label)
-    # None shows the bar on terminals only
-    bar = tqdm(total=len(cases), desc="Cases", unit="case", disable=None if progress else True)
-    with bar, closing(run_in_workers(score, cases, workers, preload=__name__)) as done:
+    score = partial(_score, scoring=scoring)
+    bar = _progress(len(cases), progress)
+    with closing(bar), closing(run_in_workers(score, cases, workers, preload=__name__)) as done:
         for index, result in done:
-            results[index] = _lost(cases[index], result) if isinstance(result, Death) else result
+            yield _lost(cases[index], result) if isinstance(result, Death) else result
             bar.update()
-    return results
 
 
-def _score(case: CaseFiles, ignore_label: int | None) -> CaseResult:
+class _Lines:
+    """Progress as lines of a log, one a minute at most, where a bar would be thousands of them."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done = total, 0
+        self.start = self.last = time.monotonic()
+
+    def update(self) -> None:
+        self.done += 1
+        now = time.monotonic()
+        if now - self.last < _LINE_S or self.done == self.total:
+            return
+        self.last = now
+        left = tqdm.format_interval((now - self.start) / self.done * (self.total - self.done))
+        print(f"{self.done} of {self.total} cases done, {left} left", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        pass
+
+
+def _progress(total: int, shown: bool) -> Any:
+    if not shown or sys.stderr.isatty():
+        return tqdm(total=total, desc="Cases", unit="case", disable=not shown)
+    return _Lines(total)
+
+
+def _score(case: CaseFiles, scoring: Scoring) -> CaseResult:
     try:
-        return score_case(case, ignore_label)
+        return score_case(case, scoring)
     except Exception as error:  # one case must not cost the others
         return CaseResult(case.case, failures=[Failure(case.case, None, f"{type(error).__name__}: {error}")])
 

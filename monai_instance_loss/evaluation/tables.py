@@ -8,14 +8,27 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["check_writable", "printable", "to_csv", "to_json", "write_files"]
+__all__ = ["check_writable", "csv_lines", "printable", "to_csv", "to_json", "to_json_line", "write_files"]
 
 
 _FORMULA = ("=", "+", "-", "@", "\t")
+
+
+def csv_lines(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """The lines of ``to_csv``, one at a time."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    yield text.getvalue()
+    for row in rows:
+        text.seek(0)
+        text.truncate()
+        writer.writerow({key: _cell(value) for key, value in row.items()})
+        yield text.getvalue()
 
 
 def to_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
@@ -34,11 +47,7 @@ def to_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
         case,change
         '-1,-1
     """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
-    return text.getvalue()
+    return "".join(csv_lines(columns, rows))
 
 
 def to_json(value: Any) -> str:
@@ -49,6 +58,16 @@ def to_json(value: Any) -> str:
         '{\\n  "mean": null\\n}\\n'
     """
     return json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def to_json_line(value: Any) -> str:
+    """A nested dictionary as one line of JSON, in ASCII; NaN and infinity become null.
+
+    Example:
+        >>> to_json_line({"dice": math.nan})
+        '{"dice": null}\\n'
+    """
+    return json.dumps(_finite(value), allow_nan=False) + "\n"
 
 
 def check_writable(folder: str | os.PathLike[str]) -> None:
@@ -71,12 +90,12 @@ def check_writable(folder: str | os.PathLike[str]) -> None:
         raise OSError(f"Expected a folder that can be written to, but got {folder}: {error}") from error
 
 
-def write_files(folder: str | os.PathLike[str], files: Mapping[str, str]) -> None:
+def write_files(folder: str | os.PathLike[str], files: Mapping[str, str | Iterable[str]]) -> None:
     """Write text files; none is replaced before all are on the disk, and none is ever half written.
 
     Args:
         folder: an existing folder.
-        files: text of each file, by its name.
+        files: text of each file, by its name, at once or in pieces.
 
     Raises:
         OSError: a file cannot be written; the ones that were there are left as they were.
@@ -92,7 +111,7 @@ def write_files(folder: str | os.PathLike[str], files: Mapping[str, str]) -> Non
         for name, text in files.items():
             # file names may hold bytes that are no text: they are spelt out
             with open(temporary[name], "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-                file.write(text)
+                file.writelines([text] if isinstance(text, str) else text)
                 file.flush()
                 os.fsync(file.fileno())
         for name, path in temporary.items():

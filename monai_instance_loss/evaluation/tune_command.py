@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from monai_instance_loss.evaluation.arguments import ignore_label
+from monai_instance_loss.evaluation.argument_types import ignore_label
 
 __all__ = ["add_tune", "run_tune"]
 

@@ -10,6 +10,7 @@ import torch
 from monai_instance_loss.evaluation.case import score_case, score_masks
 from monai_instance_loss.evaluation.loading import Volume
 from monai_instance_loss.evaluation.pairing import CaseFiles
+from monai_instance_loss.evaluation.scoring import Scoring
 from monai_instance_loss.metrics import FalseInstancesMetric, InstanceF1Metric, MissedInstancesMetric
 from monai_instance_loss.metrics.challenge import wmh_challenge_scores
 from monai_instance_loss.metrics.froc import InstanceFROC
@@ -135,16 +136,17 @@ def test_a_broken_prediction_leaves_the_other_models_alone(tmp_path, save, mask)
     assert "share one grid" in result.failures[1].message
 
 
-def test_label_2_in_the_reference_asks_for_the_option(tmp_path, save, mask):
-    reference = save(tmp_path / "ref.nii", mask((1, 1, 1)) + mask((3, 3, 3), value=2))
+def test_a_map_of_labels_asks_which_to_score(tmp_path, save, mask):
+    reference = save(tmp_path / "ref.nii", mask((1, 1, 1)) + mask((3, 3, 3), value=4))
     files = CaseFiles("a", reference, {"net": save(tmp_path / "net.nii", mask((1, 1, 1)))})
     (failure,) = score_case(files).failures
     assert failure.model is None
-    assert failure.message.endswith("other pathology, as in the WMH Challenge, add --ignore-label 2.")
-    assert score_case(files, ignore_label=2).failures == []
-    # 20 is something else
-    save(reference, mask((3, 3, 3), value=20))
-    assert "--ignore-label" not in score_case(files).failures[0].message
+    assert "It is a map of the labels 1, 4. Say which to score: --label N for each" in failure.message
+    assert score_case(files, Scoring(ignore_label=4)).failures == []
+    # -4 is no label
+    save(reference, mask((3, 3, 3), value=-4, dtype=np.int16))
+    (failure,) = score_case(files).failures
+    assert failure.message.endswith("to hold 0 and 1 only, but got -4 at voxel (3, 3, 3), 1 such voxels in all.")
 
 
 def test_probability_map(tmp_path, save, mask):
@@ -155,7 +157,7 @@ def test_probability_map(tmp_path, save, mask):
         "a", save(tmp_path / "ref.nii", y), {"net": save(tmp_path / "net.nii", mask((1, 1, 1)))},
         save(tmp_path / "prob.nii", probability),
     )  # fmt: skip
-    result = score_case(files, ignore_label=2)
+    result = score_case(files, Scoring(ignore_label=2))
     metric = InstanceFROC(ignore_index=2)
     metric(torch.from_numpy(probability)[None, None], torch.from_numpy(y)[None, None])
     again = InstanceFROC()

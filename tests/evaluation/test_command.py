@@ -9,6 +9,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -17,7 +19,7 @@ import pytest
 from monai_instance_loss.evaluation.command import main
 from monai_instance_loss.operating_points import OperatingPoint
 
-FILES = ["cases.csv", "lesions.csv", "report.html", "summary.json"]
+FILES = ["cases.csv", "cases.jsonl", "lesions.csv", "report.html", "summary.json"]
 
 
 def run(ref, pred, out, *more) -> int:
@@ -222,7 +224,9 @@ def test_a_full_disk_leaves_the_old_results(folders, capsys, monkeypatch):
     monkeypatch.setattr(os, "fsync", full)
     assert run(ref, pred, out) == 2
     assert "No space left on device" in capsys.readouterr().err
-    assert {name: (out / name).read_bytes() for name in sorted(os.listdir(out))} == before
+    assert {name: (out / name).read_bytes() for name in FILES} == before
+    # what was scored is not lost
+    assert sorted(os.listdir(out)) == sorted([*FILES, "cases.partial-0.jsonl"])
 
 
 def test_missing_extra(folders, capsys, monkeypatch):
@@ -314,7 +318,37 @@ def test_a_wrong_operating_point(folders, probabilities, capsys):
         with pytest.raises(SystemExit, match="2"):
             main(["evaluate", "--ref", str(ref), "--out", str(out), *wrong])
         assert "Expected `--prob` and no `--pred` with `--operating-point`, but got" in capsys.readouterr().err
-    with pytest.raises(SystemExit, match="2"):
-        main(["evaluate", "--ref", str(ref), "--out", str(out)])
-    assert "Expected `--pred`, or `--prob` with `--operating-point`, but got neither." in capsys.readouterr().err
+    assert main(["evaluate", "--ref", str(ref), "--out", str(out)]) == 2
+    assert "error: Expected folders of predictions (--pred), or a column prediction in" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_help_waits_for_no_torch():
+    code = (
+        "import sys\n"
+        "from monai_instance_loss.evaluation.command import main\n"
+        "try:\n    main(['evaluate', '--help'])\n"
+        "except SystemExit:\n    pass\n"
+        "sys.exit(' '.join({'torch', 'monai', 'numpy', 'matplotlib', 'tqdm'} & set(sys.modules)))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=environment)
+    assert shown.stderr == "\n"
+
+
+def test_the_package_gives_its_names_on_first_use():
+    import monai_instance_loss
+    from monai_instance_loss.instances import Instances, label_instances
+
+    assert monai_instance_loss.label_instances is label_instances
+    assert monai_instance_loss.Instances is Instances
+    assert set(monai_instance_loss.__all__) <= set(dir(monai_instance_loss))
+    with pytest.raises(AttributeError, match=r"'monai_instance_loss' has no attribute 'no_such_name'"):
+        monai_instance_loss.no_such_name  # noqa: B018
+
+
+def test_the_console_script_is_the_command():
+    path = Path(__file__).parents[2] / "pyproject.toml"
+    assert tomllib.loads(path.read_text())["project"]["scripts"] == {
+        "monai-instance-loss": "monai_instance_loss.evaluation.command:main"
+    }

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from monai_instance_loss.evaluation.drawing import Drawing, chart_drawings, key_drawings
 from monai_instance_loss.evaluation.pairing import CaseFiles
 from monai_instance_loss.evaluation.report import Picture
+from monai_instance_loss.evaluation.scoring import Scoring
 from monai_instance_loss.evaluation.summary import summarise_model
 from monai_instance_loss.evaluation.tables import printable
 
@@ -51,7 +52,7 @@ def test_names_are_text_and_no_formula(scores, save, mask, tmp_path, name):
     lesions = [{"side": "reference", "case": name, "volume_mm3": 5.0, "status": "missed", "partners": ""}]
     summary = {"models": {name: summarise_model(cases, lesions, (10.0,))}, "froc": froc}
     files = CaseFiles(name, save(tmp_path / "y.nii", mask((1, 1, 1))), {name: save(tmp_path / "x.nii", mask())})
-    drawings = [*chart_drawings({name: cases}, summary), *key_drawings(name, cases, {name: files}, None)]
+    drawings = [*chart_drawings({name: cases}, summary), *key_drawings(name, cases, {name: files}, Scoring())]
     assert len(drawings) == 4
     # settings of the user change nothing
     with mpl.rc_context({"text.parse_math": True}):

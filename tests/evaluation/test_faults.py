@@ -229,7 +229,8 @@ def test_every_faulty_file_is_named_and_everything_else_is_kept(faulty_folders, 
     (not_drawn,) = (line for line in errors if line.startswith("NOT DRAWN"))
     assert not_drawn.startswith("NOT DRAWN Bland-Altman plots")
     assert not_drawn.endswith(": RuntimeError: no ink")
-    assert len(errors) == len(FAULTY) + 4 + 2
+    # and the layout, a warning and a figure
+    assert len(errors) == len(FAULTY) + 4 + 3
     with open(out / "cases.csv", newline="", encoding="utf-8") as file:
         scored = {row["case"]: row["dice"] for row in csv.DictReader(file)}
     assert scored == dict.fromkeys(["fine", "²", "$\\foo{$", "'=1+1", "p\\udcff", "slope", "qform"], "1")

@@ -8,6 +8,7 @@ import pytest
 
 from monai_instance_loss.evaluation.key_images import key_image, worst_cases
 from monai_instance_loss.evaluation.pairing import CaseFiles
+from monai_instance_loss.evaluation.scoring import Scoring
 
 
 def test_worst_first(scores):
@@ -38,7 +39,7 @@ def shapes(axis) -> list[str]:
 
 
 def test_missed_are_ringed_and_false_are_squared(files):
-    figure, remark = key_image(files, "net", ignore_label=2)
+    figure, remark = key_image(files, "net", Scoring(ignore_label=2))
     image, reference, prediction = figure.axes[:3]
     assert (shapes(reference), shapes(prediction)) == (["Circle"], ["Circle", "Rectangle"])
     assert remark == ""
@@ -59,6 +60,6 @@ def test_scan_that_cannot_be_drawn(files, save, tmp_path):
         (tmp_path / "none.nii", "The scan is not drawn. Expected .*none.nii to be a readable"),
     ):
         other = CaseFiles(files.case, files.reference, files.predictions, image=image)
-        figure, remark = key_image(other, "net", ignore_label=2)
+        figure, remark = key_image(other, "net", Scoring(ignore_label=2))
         assert re.match(start, remark)
         assert shapes(figure.axes[2]) == ["Circle", "Rectangle"]

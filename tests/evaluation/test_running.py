@@ -15,9 +15,10 @@ from monai_instance_loss.evaluation import running
 from monai_instance_loss.evaluation.command import main
 from monai_instance_loss.evaluation.pairing import pair_files
 from monai_instance_loss.evaluation.running import Ranks, joined_ranks, run_cases
+from monai_instance_loss.evaluation.scoring import Scoring
 
 CASES = 5
-FILES = ("cases.csv", "lesions.csv", "summary.json")
+FILES = ("cases.csv", "cases.jsonl", "lesions.csv", "summary.json")
 
 
 @pytest.fixture(scope="module")
@@ -65,12 +66,16 @@ def test_two_processes_write_what_one_writes(data, tmp_path):
     assert [errors.count(f"NOT SCORED {case} (net)") for case in (3, 4)] == [1, 1]
     assert output.count("wrote ") == 1
     assert written(tmp_path / "two") == written(tmp_path / "one")
-    assert sorted(os.listdir(tmp_path / "two")) == ["cases.csv", "lesions.csv", "report.html", "summary.json"]
+    assert sorted(os.listdir(tmp_path / "two")) == sorted([*FILES, "report.html"])
 
 
 def test_worker_processes_give_what_this_one_gives(data):
     cases, _ = pair_files(data / "ref", {"net": data / "net"}, data / "prob")
-    alone, pooled = (run_cases(cases, None, workers, progress=False) for workers in (1, 2))
+    names = [case.case for case in cases]
+    alone, pooled = (
+        sorted(run_cases(cases, Scoring(), workers, progress=False), key=lambda result: names.index(result.case))
+        for workers in (1, 2)
+    )
     assert [result.case for result in pooled] == [str(k) for k in range(CASES)]
     for one, two in zip(alone, pooled, strict=True):
         assert [asdict(row) for row in two.scores] == [asdict(row) for row in one.scores]
@@ -82,12 +87,22 @@ def test_worker_processes_give_what_this_one_gives(data):
 def test_an_unforeseen_error_costs_one_case(data, monkeypatch):
     (case, *_), _ = pair_files(data / "ref", {"net": data / "net"})
 
-    def breaks(case, ignore_label):
+    def breaks(case, scoring):
         raise MemoryError("too large")
 
     monkeypatch.setattr(running, "score_case", breaks)
-    result = running._score(case, None)
+    result = running._score(case, Scoring())
     assert [failure.message for failure in result.failures] == ["MemoryError: too large"]
+
+
+def test_a_log_tells_the_time_that_is_left(monkeypatch, capsys):
+    clock = iter([0.0, 50.0, 70.0, 100.0])
+    monkeypatch.setattr(running.time, "monotonic", lambda: next(clock))
+    lines = running._progress(3, shown=True)
+    for _ in range(3):
+        lines.update()
+    # 35 seconds a case, once a minute is over
+    assert capsys.readouterr().err == "2 of 3 cases done, 00:35 left\n"
 
 
 def test_shares_of_ranks():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from monai_instance_loss.evaluation import evaluate, outputs
+from monai_instance_loss.evaluation.command import main
+
 # what a case is called says what becomes of the worker that scores it; workers import this file too
 SCRIPT = """
 import os, signal, sys, time
@@ -21,13 +25,13 @@ from monai_instance_loss.evaluation import running
 
 score_case = running.score_case
 
-def score(case, ignore_label):
+def score(case, scoring):
     if case.case.startswith("SIG"):
         signal.raise_signal(getattr(signal, case.case))
     if case.case == "slow":
         print("started", flush=True)
         time.sleep(120)
-    return score_case(case, ignore_label)
+    return score_case(case, scoring)
 
 running.score_case = score
 
@@ -71,6 +75,14 @@ def session(leader: int) -> list[int]:
     return alive
 
 
+def tables(out: Path) -> dict[str, str]:
+    """What an evaluation wrote, without times and the command line."""
+    files = {name: (out / name).read_text() for name in ("cases.csv", "cases.jsonl", "lesions.csv", "summary.json")}
+    summary = json.loads(files["summary.json"])
+    del summary["finished"], summary["command"]
+    return files | {"summary.json": json.dumps(summary)}
+
+
 def copies(folders, save, mask, *names: str) -> None:
     ref, pred, _ = folders
     for name in names:
@@ -108,5 +120,39 @@ def test_a_signal_ends_every_process_and_leaves_no_half_file(folders, save, mask
         errors = process.stderr.read()
     # as for any process that a signal ends: shells make 128 + its number of it
     assert process.returncode == -getattr(signal, name)
-    assert errors == f"error: stopped by {name}; every file in {folders[2]} is whole.\n"
-    assert os.listdir(folders[2]) == []
+    assert errors.splitlines()[-1] == f"error: stopped by {name}; every file in {folders[2]} is whole."
+    # no table, and whole lines of the cases that were done
+    assert {name for name in os.listdir(folders[2]) if "partial" not in name} == set()
+    for path in folders[2].iterdir():
+        assert [json.loads(line)["case"] for line in path.read_text().splitlines(True) if line.endswith("\n")]
+
+
+def test_a_run_that_was_killed_is_resumed_and_writes_what_one_run_writes(folders, save, mask, monkeypatch):
+    monkeypatch.setattr(outputs, "chart_drawings", lambda *_: [])
+    monkeypatch.setattr(outputs, "key_drawings", lambda *_: [])
+    ref, pred, out = folders
+    copies(folders, save, mask, "slow")
+    with evaluating(folders) as process:
+        assert process.stdout.readline() == "started\n"
+        deadline = time.monotonic() + 60
+        part = out / "cases.partial-0.jsonl"
+        # the other worker is done with both other cases
+        while not (part.exists() and part.read_text().count("\n") == 2) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.kill()
+        process.wait(timeout=10)
+    assert sorted(os.listdir(out)) == ["cases.partial-0.jsonl"]
+    # as if it had been writing
+    with open(part, "a") as file:
+        file.write('{"case": "slow", "inp')
+    scored = []
+    run_cases = evaluate.run_cases
+    monkeypatch.setattr(
+        evaluate, "run_cases", lambda cases, *args, **more: scored.append(cases) or run_cases(cases, *args, **more)
+    )
+    words = ["evaluate", "--ref", str(ref), "--pred", str(pred), "--workers", "1", "--out"]
+    assert main([*words, str(out), "--resume"]) == 0
+    assert main([*words, str(ref.parent / "once")]) == 0
+    assert [[case.case for case in cases] for cases in scored] == [["slow"], ["a", "b", "slow"]]
+    assert tables(out) == tables(ref.parent / "once")
+    assert sorted(os.listdir(out)) == ["cases.csv", "cases.jsonl", "lesions.csv", "report.html", "summary.json"]
