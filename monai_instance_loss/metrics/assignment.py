@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
@@ -14,7 +16,7 @@ linear_sum_assignment = import_extra("scipy.optimize", "linear_sum_assignment")
 coo_array = import_extra("scipy.sparse", "coo_array")
 connected_components = import_extra("scipy.sparse.csgraph", "connected_components")
 
-ASSIGNMENTS = ("many", "greedy", "optimal", "max_cardinality")
+ASSIGNMENTS = ("many", "first_choice", "greedy", "optimal", "max_cardinality")
 
 # small enough to leave the total score alone, large enough to be told from rounding
 _TIE_BREAK = 2.0**-30
@@ -29,11 +31,12 @@ def assign(table: OverlapTable, score: torch.Tensor, assignment: str) -> Overlap
 
     Args:
         table: the pairs that may match.
-        score: (P,) in [0, 1], how good each pair is.
+        score: (P,), how good each pair is; 0 or more for ``"optimal"`` and ``"max_cardinality"``.
         assignment: one of ``ASSIGNMENTS``.
 
     Returns:
-        The pairs that match. For all but ``"many"`` every instance is in at most one of them.
+        The pairs that match. For all but ``"many"`` every instance is in at most one of them, but for equal scores in
+        ``"first_choice"``.
 
     Raises:
         ImportError: the assignment is ``"optimal"`` or ``"max_cardinality"`` and scipy is not installed.
@@ -48,6 +51,8 @@ def assign(table: OverlapTable, score: torch.Tensor, assignment: str) -> Overlap
     """
     if assignment == "many":
         return table
+    if assignment == "first_choice":
+        return table.select(_first_choice(table, score))
     if assignment == "greedy":
         return table.select(_greedy(table, score))
     # as many pairs as can be comes first once a pair is worth more than all scores together
@@ -55,6 +60,20 @@ def assign(table: OverlapTable, score: torch.Tensor, assignment: str) -> Overlap
     weight = (score.double() + bonus).cpu().numpy()
     keep = _heaviest(table.true_id.cpu().numpy(), table.pred_id.cpu().numpy(), weight)
     return table.select(torch.from_numpy(keep).to(score.device))
+
+
+def _first_choice(table: OverlapTable, score: torch.Tensor) -> torch.Tensor:
+    """bool (P,): of the best pair of each predicted instance, ties to the lower true id, the best of each true one."""
+    order = torch.arange(score.numel(), device=score.device)
+    best = torch.full_like(table.pred_voxels, -math.inf, dtype=score.dtype)
+    best = best.scatter_reduce_(0, table.pred_id - 1, score, "amax")[table.pred_id - 1]
+    first = torch.full_like(table.pred_voxels, score.numel())
+    first.scatter_reduce_(0, table.pred_id - 1, torch.where(score == best, order, score.numel()), "amin")
+    chosen = order == first[table.pred_id - 1]
+    offered = torch.where(chosen, score, -math.inf)
+    taken = torch.full_like(table.true_voxels, -math.inf, dtype=score.dtype)
+    taken.scatter_reduce_(0, table.true_id - 1, offered, "amax")
+    return chosen & (score == taken[table.true_id - 1])
 
 
 def _greedy(table: OverlapTable, score: torch.Tensor) -> torch.Tensor:
