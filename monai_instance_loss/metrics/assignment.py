@@ -10,13 +10,14 @@ import torch
 from monai_instance_loss._optional import import_extra
 from monai_instance_loss.metrics.overlaps import OverlapTable
 
-__all__ = ["ASSIGNMENTS", "assign"]
+__all__ = ["ASSIGNMENTS", "ONE_PARTNER", "assign"]
 
 linear_sum_assignment = import_extra("scipy.optimize", "linear_sum_assignment")
 coo_array = import_extra("scipy.sparse", "coo_array")
 connected_components = import_extra("scipy.sparse.csgraph", "connected_components")
 
-ASSIGNMENTS = ("many", "first_choice", "greedy", "optimal", "max_cardinality")
+ONE_PARTNER = ("greedy", "optimal", "max_cardinality")
+ASSIGNMENTS = ("many", "many_to_one", "first_choice", *ONE_PARTNER)
 
 # small enough to leave the total score alone, large enough to be told from rounding
 _TIE_BREAK = 2.0**-30
@@ -35,8 +36,8 @@ def assign(table: OverlapTable, score: torch.Tensor, assignment: str) -> Overlap
         assignment: one of ``ASSIGNMENTS``.
 
     Returns:
-        The pairs that match. For all but ``"many"`` every instance is in at most one of them, but for equal scores in
-        ``"first_choice"``.
+        The pairs that match. A predicted instance is in at most one of them for all but ``"many"``, a true one for all
+        but ``"many"``, ``"many_to_one"`` and, where scores are equal, ``"first_choice"``.
 
     Raises:
         ImportError: the assignment is ``"optimal"`` or ``"max_cardinality"`` and scipy is not installed.
@@ -51,8 +52,9 @@ def assign(table: OverlapTable, score: torch.Tensor, assignment: str) -> Overlap
     """
     if assignment == "many":
         return table
-    if assignment == "first_choice":
-        return table.select(_first_choice(table, score))
+    if assignment in ("many_to_one", "first_choice"):
+        chosen = _best_of_each_pred(table, score)
+        return table.select(chosen if assignment == "many_to_one" else _best_of_each_true(table, score, chosen))
     if assignment == "greedy":
         return table.select(_greedy(table, score))
     # as many pairs as can be comes first once a pair is worth more than all scores together
@@ -62,18 +64,21 @@ def assign(table: OverlapTable, score: torch.Tensor, assignment: str) -> Overlap
     return table.select(torch.from_numpy(keep).to(score.device))
 
 
-def _first_choice(table: OverlapTable, score: torch.Tensor) -> torch.Tensor:
-    """bool (P,): of the best pair of each predicted instance, ties to the lower true id, the best of each true one."""
-    order = torch.arange(score.numel(), device=score.device)
-    best = torch.full_like(table.pred_voxels, -math.inf, dtype=score.dtype)
-    best = best.scatter_reduce_(0, table.pred_id - 1, score, "amax")[table.pred_id - 1]
-    first = torch.full_like(table.pred_voxels, score.numel())
-    first.scatter_reduce_(0, table.pred_id - 1, torch.where(score == best, order, score.numel()), "amin")
-    chosen = order == first[table.pred_id - 1]
-    offered = torch.where(chosen, score, -math.inf)
-    taken = torch.full_like(table.true_voxels, -math.inf, dtype=score.dtype)
-    taken.scatter_reduce_(0, table.true_id - 1, offered, "amax")
-    return chosen & (score == taken[table.true_id - 1])
+def _best_of_each_pred(table: OverlapTable, score: torch.Tensor) -> torch.Tensor:
+    """bool (P,): the best pair of each predicted instance, ties to the lower true id."""
+    pairs = score.numel()
+    own, order = table.pred_id - 1, torch.arange(pairs, device=score.device)
+    best = score.new_full(table.pred_voxels.shape, -math.inf).scatter_reduce_(0, own, score, "amax")
+    first = torch.full_like(table.pred_voxels, pairs)
+    first.scatter_reduce_(0, own, torch.where(score == best[own], order, pairs), "amin")
+    return order == first[own]
+
+
+def _best_of_each_true(table: OverlapTable, score: torch.Tensor, offered: torch.Tensor) -> torch.Tensor:
+    """bool (P,): of the pairs that are ``offered``, the best of each true instance, and all of equally good ones."""
+    own, score = table.true_id - 1, torch.where(offered, score, -math.inf)
+    best = score.new_full(table.true_voxels.shape, -math.inf).scatter_reduce_(0, own, score, "amax")
+    return offered & (score == best[own])
 
 
 def _greedy(table: OverlapTable, score: torch.Tensor) -> torch.Tensor:

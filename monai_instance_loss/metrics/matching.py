@@ -63,10 +63,10 @@ class Matching:
             nearness of the centres for ``"center_distance"``, and its IoU elsewhere.
 
             - ``"many"``: all of them, so that an instance may match several.
-            - ``"first_choice"``: a predicted instance keeps its best pair only, with the lower id of equal ones, and a
-              true one the best of those that are left to it. No second choice is made, so that an instance may be
-              without a partner though one is near. As in the challenge that it comes from (``valdo`` of the evaluation
-              presets), equally good predicted instances of a true one all match it.
+            - ``"many_to_one"``: the best pair of each predicted instance, the lower true id of equal ones, so that
+              several predicted instances may match a true one.
+            - ``"first_choice"``: of those, the best of each true instance, and all of equally good ones, as in the
+              VALDO challenge. No second choice is made: an instance may be left alone though another is near.
             - ``"greedy"``: one partner each; the best score first, equal scores in order of true and predicted id.
             - ``"optimal"``: one partner each, with the largest total score (to 1e-9 a pair), and the more pairs where
               totals are equal; a pair's nearness is 1 - distance / ``threshold``.

@@ -81,6 +81,7 @@ def test_first_choice_makes_no_second_one():
     assert chosen({(1, 1): 0.5, (2, 1): 0.5, (2, 2): 0.5}, "first_choice") == [(1, 1), (2, 2)]
     assert chosen({(1, 1): 0.5, (1, 2): 0.5}, "first_choice") == [(1, 1), (1, 2)]
     assert chosen({}, "first_choice") == []
+    assert chosen(scores, "many_to_one") == [(1, 1), (1, 2)]
 
 
 @settings(max_examples=100)
