@@ -1,3 +1,19 @@
-"""Evaluation of folders of masks: ``python -m monai_instance_loss evaluate``, and the functions behind it."""
+"""Evaluation of folders of masks, ``python -m monai_instance_loss evaluate``, and of one case, ``score_case``."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from monai_instance_loss.evaluation.scoring import score_case
+
+__all__ = ["score_case"]
+
+
+def __getattr__(name: str) -> Any:
+    # the command's help does not wait for torch
+    if name in __all__:
+        from monai_instance_loss.evaluation import scoring
+
+        return getattr(scoring, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
