@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from monai_instance_loss.evaluation.scoring import score_case
+    from monai_instance_loss.evaluation.preset_scores import score_case
 
 __all__ = ["score_case"]
 
@@ -13,7 +13,7 @@ __all__ = ["score_case"]
 def __getattr__(name: str) -> Any:
     # the command's help does not wait for torch
     if name in __all__:
-        from monai_instance_loss.evaluation import scoring
+        from monai_instance_loss.evaluation import preset_scores
 
-        return getattr(scoring, name)
+        return getattr(preset_scores, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

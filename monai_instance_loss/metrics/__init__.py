@@ -1,5 +1,6 @@
 """Instance-level metrics: how many lesions are found, missed and made up, and how well they are segmented."""
 
+from monai_instance_loss.metrics.average_precision import InstanceAveragePrecisionMetric
 from monai_instance_loss.metrics.base import InstanceMetric
 from monai_instance_loss.metrics.challenge import WMHChallengeMetric, wmh_challenge_scores
 from monai_instance_loss.metrics.component import ComponentMetric
@@ -30,6 +31,7 @@ __all__ = [
     "ComponentMetric",
     "Coverage",
     "FalseInstancesMetric",
+    "InstanceAveragePrecisionMetric",
     "InstanceConfusionMatrixMetric",
     "InstanceCounts",
     "InstanceDiceMetric",

@@ -15,7 +15,7 @@ from monai.utils import MetricReduction
 from monai_instance_loss.instances.spacing import checked_spacing
 from monai_instance_loss.metrics.buffer import BufferedMetric
 from monai_instance_loss.metrics.candidates import match_candidates
-from monai_instance_loss.metrics.inputs import prepare_masks
+from monai_instance_loss.metrics.inputs import prepare_masks, prepare_probability
 from monai_instance_loss.metrics.reduction import check_reduction, reduce_scores
 from monai_instance_loss.metrics.spacing import sample_spacing
 from monai_instance_loss.metrics.strata import checked_edges, group_instances
@@ -171,7 +171,7 @@ class InstanceFROC(BufferedMetric):
         return torch.zeros(0, 4)
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: Any = None) -> torch.Tensor:
-        probability = _checked_probability(y_pred)
+        probability = prepare_probability(y_pred)
         pred, true = prepare_masks(probability >= self.threshold, y, self.include_background, self.ignore_index)
         if not self.include_background:
             probability = ignore_background(probability, probability)[0]
@@ -216,17 +216,6 @@ def froc_curve(true_scores: np.ndarray, false_scores: np.ndarray, cases: int) ->
         np.append(scores.size - np.searchsorted(np.sort(scores), cuts), 0.0) for scores in (false_scores, true_scores)
     )
     return false / cases, found / true_scores.size if true_scores.size else np.full_like(found, np.nan)
-
-
-def _checked_probability(y_pred: torch.Tensor) -> torch.Tensor:
-    probability = y_pred.detach().as_subclass(torch.Tensor)
-    if probability.dtype in (torch.float16, torch.bfloat16):
-        # compared in half precision, the threshold itself would be rounded
-        probability = probability.float()
-    odd = ~((probability >= 0) & (probability <= 1))
-    if bool(odd.any()):
-        raise ValueError(f"Expected `y_pred` to hold probabilities in [0, 1], but got {probability[odd][0].item()}.")
-    return probability
 
 
 def _as_rows(

@@ -9,7 +9,7 @@ from monai.metrics.utils import ignore_background
 
 from monai_instance_loss._ignored import holds, ignored_voxels
 
-__all__ = ["prepare_instance_maps", "prepare_masks"]
+__all__ = ["prepare_instance_maps", "prepare_masks", "prepare_probability"]
 
 
 def prepare_masks(
@@ -92,6 +92,28 @@ def prepare_instance_maps(
         ignored = holds(y, ignore_index).any(1, keepdim=True)
         y_pred, y = y_pred.masked_fill(ignored, 0), y.masked_fill(ignored, 0)
     return (y_pred, y) if include_background else ignore_background(y_pred, y)
+
+
+def prepare_probability(y_pred: torch.Tensor) -> torch.Tensor:
+    """Check probabilities of any dtype and take them out of their graph; half precision becomes single.
+
+    Source: ours. Differentiable: nothing.
+
+    Raises:
+        ValueError: a value is NaN or not in [0, 1].
+
+    Example:
+        >>> prepare_probability(torch.tensor([0.5, 1.0], dtype=torch.float16))
+        tensor([0.5000, 1.0000])
+    """
+    probability = y_pred.detach().as_subclass(torch.Tensor)
+    if probability.dtype in (torch.float16, torch.bfloat16):
+        # compared in half precision, the threshold itself would be rounded
+        probability = probability.float()
+    odd = ~((probability >= 0) & (probability <= 1))
+    if bool(odd.any()):
+        raise ValueError(f"Expected `y_pred` to hold probabilities in [0, 1], but got {probability[odd][0].item()}.")
+    return probability
 
 
 def _plain_pair(y_pred: Any, y: Any) -> tuple[torch.Tensor, torch.Tensor]:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from monai_instance_loss.evaluation.preset_scores import score_case
 from monai_instance_loss.evaluation.presets import NAMES, get_preset
-from monai_instance_loss.evaluation.scoring import score_case
 from monai_instance_loss.metrics import Coverage, Matching
 
 DATA = Path(__file__).parent / "data"

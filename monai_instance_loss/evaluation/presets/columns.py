@@ -6,10 +6,13 @@ Each takes a ``ScoredRegion`` and returns a number, NaN where there is nothing t
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from monai_instance_loss.evaluation.presets.scored_region import ScoredRegion
+from monai_instance_loss.metrics.overlaps import OverlapTable
+from monai_instance_loss.metrics.thresholds import area_under_thresholds
 
 __all__ = [
     "count_difference",
@@ -23,6 +26,8 @@ __all__ = [
     "lesion_wise_hd95_mm",
     "mean_detected_dice",
     "precision",
+    "quality",
+    "quality_over_thresholds",
     "sensitivity",
     "volume_difference_ml",
     "volume_difference_mm3",
@@ -112,3 +117,29 @@ def mean_detected_dice(region: ScoredRegion) -> float:
     if not region.true.count:
         return math.nan
     return float(region.many_to_one.measure_unions("dice")[found].mean()) if found.any() else 0.0
+
+
+def quality(recognition: bool, measure: str | None) -> Callable[[ScoredRegion], float]:
+    """Of one to one matches: F1 with ``recognition``, mean overlap with a ``measure``, their product with both.
+
+    In [0, 1]; 0 without a match, NaN without any lesion.
+    """
+    return lambda region: _quality(region.pairs, recognition, measure)
+
+
+def quality_over_thresholds(recognition: bool, measure: str | None) -> Callable[[ScoredRegion], float]:
+    """The area under ``quality`` over ``thresholds``, in [0, 1]."""
+
+    def area(region: ScoredRegion) -> float:
+        scores = [_quality(pairs, recognition, measure) for pairs in region.at_thresholds]
+        return area_under_thresholds(scores, region.rules.thresholds)
+
+    return area
+
+
+def _quality(pairs: OverlapTable, recognition: bool, measure: str | None) -> float:
+    matches, lesions = pairs.true_id.numel(), pairs.true_voxels.numel() + pairs.pred_voxels.numel()
+    if not matches:
+        return 0.0 if lesions else math.nan
+    rq = 2 * matches / lesions if recognition else 1.0
+    return rq if measure is None else rq * float(pairs.measure(measure).mean())

@@ -6,45 +6,33 @@ Where no lesion matches a quality is 0, and NaN without any lesion, which counts
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
-from monai_instance_loss.evaluation.presets.columns import dice, precision, sensitivity
+from monai_instance_loss.evaluation.presets.columns import (
+    dice,
+    precision,
+    quality,
+    quality_over_thresholds,
+    sensitivity,
+)
 from monai_instance_loss.evaluation.presets.preset import Column, Preset
 from monai_instance_loss.evaluation.presets.scored_region import ScoredRegion
 from monai_instance_loss.metrics.matching import Matching
-from monai_instance_loss.metrics.overlaps import OverlapTable
-from monai_instance_loss.metrics.thresholds import area_under_thresholds
 
 __all__ = ["PRESETS"]
-
-
-def _quality(pairs: OverlapTable, recognition: bool, measure: str | None) -> float:
-    matches, lesions = pairs.true_id.numel(), pairs.true_voxels.numel() + pairs.pred_voxels.numel()
-    if not matches:
-        return 0.0 if lesions else math.nan
-    rq = 2 * matches / lesions if recognition else 1.0
-    return rq if measure is None else rq * float(pairs.measure(measure).mean())
-
-
-def _columns(recognition: bool, measure: str | None) -> tuple[Column, Column]:
-    def area(region: ScoredRegion) -> float:
-        scores = [_quality(pairs, recognition, measure) for pairs in region.at_thresholds]
-        return area_under_thresholds(scores, region.rules.thresholds)
-
-    return Column(lambda region: _quality(region.pairs, recognition, measure)), Column(area)
 
 
 def _count(value: Callable[[ScoredRegion], float]) -> Column:
     return Column(value, "lesions")
 
 
+# whether it counts which lesions match, and the overlap of those that do
 QUALITIES = {
-    "rq": _columns(True, None),
-    "sq": _columns(False, "iou"),
-    "pq": _columns(True, "iou"),
-    "sq_dsc": _columns(False, "dice"),
-    "pq_dsc": _columns(True, "dice"),
+    "rq": (True, None),
+    "sq": (False, "iou"),
+    "pq": (True, "iou"),
+    "sq_dsc": (False, "dice"),
+    "pq_dsc": (True, "dice"),
 }
 
 PANOPTICA = Preset(
@@ -61,9 +49,9 @@ PANOPTICA = Preset(
         "fn": _count(lambda region: region.missed),
         "prec": Column(precision),
         "rec": Column(sensitivity),
-        **{name: column for name, (column, _) in QUALITIES.items()},
+        **{name: Column(quality(*parts)) for name, parts in QUALITIES.items()},
         "global_bin_dsc": Column(dice),
-        **{f"autc_{name}": area for name, (_, area) in QUALITIES.items()},
+        **{f"autc_{name}": Column(quality_over_thresholds(*parts)) for name, parts in QUALITIES.items()},
     },
 )
 

@@ -10,6 +10,7 @@ install:
     python make_preset_cases.py autopet autoPET            # github.com/lab-midas/autoPET
     python make_preset_cases.py wmh wmhchallenge           # github.com/hjkuijf/wmhchallenge
     python make_preset_cases.py valdo valdo-eval-2021      # github.com/WhereIsValdo/valdo-eval-2021
+    python make_preset_cases.py nndetection nnDetection    # github.com/MIC-DKFZ/nnDetection, for average precision
     python make_preset_cases.py msseg Anima-Public         # github.com/Inria-Empenn/Anima-Public; needs g++
 
     pip install panoptica==1.0.1
@@ -46,6 +47,7 @@ SCORERS: dict[str, tuple[str, str, list[str]]] = {
     "valdo": ("official_challenges", "", ["numpy", "scipy", "pandas"]),
     "msseg": ("official_anima", "", ["SimpleITK"]),
     "panoptica": ("official_packages", "", ["numpy", "panoptica", "connected-components-3d"]),
+    "nndetection": ("official_packages", "", ["numpy"]),
     "bicc": ("official_packages", "", ["numpy", "scipy", "networkx"]),
 }
 

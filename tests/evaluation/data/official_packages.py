@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import runpy
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from preset_cases import Case
+from preset_cases import KINDS, Case, probabilities
 
 Rows = tuple[list[str], dict[str, list[list[Any]]]]
 
@@ -44,6 +47,41 @@ def panoptica(checkout: Path | None, made: list[Case]) -> Rows:
         curve = evaluator.evaluate_autc(*masks, threshold_step_size=0.1, verbose=False)["ungrouped"]
         rows.append(row + [curve.get_autc(area) for area in areas])
     return columns + [f"autc_{area}" for area in areas], {"panoptica": rows}
+
+
+def nndetection(checkout: Path, made: list[Case]) -> Rows:
+    """Average precision and recall at IoUs of 0.1 to 0.5: of all cases, and of those of each kind, by masks' IoUs."""
+    from scipy import ndimage
+
+    # the files that match and score, without the package, which needs its CUDA extension
+    folder = checkout / "nndet/evaluator"
+    sys.modules["nndet.evaluator"] = types.SimpleNamespace(**runpy.run_path(str(folder / "abstract.py")))
+    sys.modules["loguru"] = types.SimpleNamespace(logger=types.SimpleNamespace(warning=print, info=print))
+    matching, coco = (runpy.run_path(str(folder / f"detection/{part}.py")) for part in ("matching", "coco"))
+    metric = coco["COCOMetric"](["lesion"], iou_list=(), max_detection=(100,), per_class=False, verbose=False)
+
+    def iou(preds: np.ndarray, trues: np.ndarray) -> np.ndarray:
+        return np.array([[np.sum(a & b) / np.sum(a | b) for b in trues] for a in preds])
+
+    results = []
+    for case, probability in zip(made, probabilities(made), strict=True):
+        sides = []
+        for volume in (probability, case.y):
+            labels, count = ndimage.label(volume > 0, np.ones((3, 3, 3)))
+            sides.append(np.array([labels == index for index in range(1, count + 1)]).reshape(count, *volume.shape))
+        pred, true = sides
+        scores = np.array([probability[mask].max() for mask in pred])
+        classes = [np.zeros(len(side)) for side in sides]
+        arguments = [pred], classes[:1], [scores], [true], classes[1:], [np.zeros(len(true))]
+        results += matching["matching_batch"](iou, metric.iou_thresholds, *arguments)
+    rows = []
+    for group in (slice(None), *(slice(kind, None, len(KINDS)) for kind in range(len(KINDS)))):
+        found = metric.compute_statistics(results[group])
+        # -1 is where there is nothing to find
+        precision, recall = found["precision"][:, :, 0, 0].mean(1), found["recall"][:, 0, 0]
+        rows.append([float("nan") if value < 0 else float(value) for value in (*precision, *recall)])
+    thresholds = [f"{threshold:.2f}" for threshold in metric.iou_thresholds]
+    return [f"{name}_{value}" for name in ("AP", "AR") for value in thresholds], {"nndetection": rows}
 
 
 def bicc(checkout: Path | None, made: list[Case]) -> Rows:
