@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -60,11 +61,13 @@ def score_case(
         raise TypeError("Expected `spacing_mm` to be a sequence, but got None.")
     _check_labels("y_pred", pred, rules, None)
     _check_labels("y", true, rules, rules.ignore_label)
-    kept = True if rules.ignore_label is None else true != rules.ignore_label
+    kept = None if rules.ignore_label is None else true != rules.ignore_label
     scores = {}
     for name, labels in (rules.regions or {"": (1,)}).items():
-        y_mask, pred_mask = (torch.from_numpy(np.isin(volume, labels) & kept)[None, None] for volume in (true, pred))
-        region = ScoredRegion(pred_mask, y_mask, spacing, rules)
+        pred_mask, y_mask = _where(pred, labels), _where(true, labels)
+        if kept is not None:
+            pred_mask &= kept
+        region = ScoredRegion(_as_batch(pred_mask), _as_batch(y_mask), spacing, rules)
         scores[name] = {column: how.score(region) for column, how in rules.columns.items()}
     return scores if rules.regions is not None else scores[""]
 
@@ -76,11 +79,20 @@ def _label_map(name: str, value: Any) -> NDArray[Any]:
     return array
 
 
+def _as_batch(mask: NDArray[np.bool_]) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(mask))[None, None]
+
+
+def _where(volume: NDArray[Any], labels: Iterable[int]) -> NDArray[np.bool_]:
+    """Voxels of some labels; several times faster than numpy's ``isin`` and ``unique``, which sort."""
+    return reduce(np.logical_or, (volume == label for label in labels))
+
+
 def _check_labels(name: str, volume: NDArray[Any], rules: Preset, ignored: int | None) -> None:
     """Refuse labels that no region has: nothing is left out silently."""
-    known = {label for labels in (rules.regions or {"": (1,)}).values() for label in labels} | {0}
+    known = {0, *(label for labels in (rules.regions or {"": (1,)}).values() for label in labels)}
     known |= set() if ignored is None else {ignored}
-    odd = [value for value in np.unique(volume).tolist() if value not in known]
+    odd = np.unique(volume[~_where(volume, known)]).tolist()
     if odd:
         kind = f"labels of the regions {dict(rules.regions)}" if rules.regions else "0 and 1"
         hint = "" if rules.regions or ignored in odd else " Name the labels of lesions with `regions`."

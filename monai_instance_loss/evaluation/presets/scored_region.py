@@ -108,12 +108,12 @@ class ScoredRegion:
         matching = replace(self.rules.matching, assignment=assignment or self.rules.matching.assignment)
         pairs = match_instances(self.merged.grown, self.pred, matching, self.spacing_mm)
         # sizes and overlaps are those of the lesions as they are, not dilated
-        return self.touching.with_pairs(pairs.true_id, pairs.pred_id)
+        return self.touching.with_pairs(pairs.true_id, pairs.pred_id) if self.rules.merge_steps else pairs
 
     @cached_property
     def scored(self) -> torch.Tensor:
         """bool (N,): the true lesions that count."""
-        return self.touching.true_voxels * self.voxel_mm3 > self.rules.unscored_volume_mm3
+        return self.pairs.true_voxels * self.voxel_mm3 > self.rules.unscored_volume_mm3
 
     @property
     def detected(self) -> int:
