@@ -15,7 +15,7 @@ from monai_instance_loss._checks import checked_count
 from monai_instance_loss.instances import label_instances
 from monai_instance_loss.instances.voxels import positions
 from monai_instance_loss.metrics.buffer import BufferedMetric
-from monai_instance_loss.metrics.inputs import prepare_masks, prepare_probability
+from monai_instance_loss.metrics.inputs import checked_probability, prepare_masks
 from monai_instance_loss.metrics.names import checked_names
 from monai_instance_loss.metrics.overlaps import OverlapTable, overlap_table
 from monai_instance_loss.metrics.reduction import check_reduction, reduce_scores
@@ -147,7 +147,7 @@ class InstanceAveragePrecisionMetric(BufferedMetric):
         return torch.zeros(0, 3 + len(self.iou_thresholds))
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: Any = None) -> torch.Tensor:
-        probability = prepare_probability(y_pred)
+        probability = checked_probability("y_pred", y_pred)
         pred_mask, true_mask = prepare_masks(
             probability >= self.threshold, y, self.include_background, self.ignore_index
         )

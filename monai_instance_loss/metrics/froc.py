@@ -15,7 +15,7 @@ from monai.utils import MetricReduction
 from monai_instance_loss.instances.spacing import checked_spacing
 from monai_instance_loss.metrics.buffer import BufferedMetric
 from monai_instance_loss.metrics.candidates import match_candidates
-from monai_instance_loss.metrics.inputs import prepare_masks, prepare_probability
+from monai_instance_loss.metrics.inputs import checked_probability, prepare_masks
 from monai_instance_loss.metrics.reduction import check_reduction, reduce_scores
 from monai_instance_loss.metrics.spacing import sample_spacing
 from monai_instance_loss.metrics.strata import checked_edges, group_instances
@@ -171,7 +171,7 @@ class InstanceFROC(BufferedMetric):
         return torch.zeros(0, 4)
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: Any = None) -> torch.Tensor:
-        probability = prepare_probability(y_pred)
+        probability = checked_probability("y_pred", y_pred)
         pred, true = prepare_masks(probability >= self.threshold, y, self.include_background, self.ignore_index)
         if not self.include_background:
             probability = ignore_background(probability, probability)[0]

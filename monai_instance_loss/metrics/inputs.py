@@ -9,7 +9,7 @@ from monai.metrics.utils import ignore_background
 
 from monai_instance_loss._ignored import holds, ignored_voxels
 
-__all__ = ["prepare_instance_maps", "prepare_masks", "prepare_probability"]
+__all__ = ["checked_probability", "prepare_instance_maps", "prepare_masks"]
 
 
 def prepare_masks(
@@ -94,25 +94,24 @@ def prepare_instance_maps(
     return (y_pred, y) if include_background else ignore_background(y_pred, y)
 
 
-def prepare_probability(y_pred: torch.Tensor) -> torch.Tensor:
-    """Check probabilities of any dtype and take them out of their graph; half precision becomes single.
-
-    Source: ours. Differentiable: nothing.
+def checked_probability(name: str, value: torch.Tensor) -> torch.Tensor:
+    """Plain probabilities of any shape in [0, 1], half precision as float32.
 
     Raises:
-        ValueError: a value is NaN or not in [0, 1].
+        ValueError: a value is outside [0, 1], or NaN.
 
     Example:
-        >>> prepare_probability(torch.tensor([0.5, 1.0], dtype=torch.float16))
-        tensor([0.5000, 1.0000])
+        >>> checked_probability("y_pred", torch.tensor([0.5, 1.5]))
+        Traceback (most recent call last):
+        ValueError: Expected `y_pred` to hold probabilities in [0, 1], but got 1.5.
     """
-    probability = y_pred.detach().as_subclass(torch.Tensor)
+    probability = value.detach().as_subclass(torch.Tensor)
     if probability.dtype in (torch.float16, torch.bfloat16):
-        # compared in half precision, the threshold itself would be rounded
+        # compared in half precision, a threshold itself would be rounded
         probability = probability.float()
     odd = ~((probability >= 0) & (probability <= 1))
     if bool(odd.any()):
-        raise ValueError(f"Expected `y_pred` to hold probabilities in [0, 1], but got {probability[odd][0].item()}.")
+        raise ValueError(f"Expected `{name}` to hold probabilities in [0, 1], but got {probability[odd][0].item()}.")
     return probability
 
 

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import torch
 
 from monai_instance_loss.instances import Instances, label_instances
-from monai_instance_loss.instances.spacing import checked_spacing
 from monai_instance_loss.metrics.assignment import ASSIGNMENTS, assign
 from monai_instance_loss.metrics.criteria import CRITERIA, candidate_pairs, center_distances
 from monai_instance_loss.metrics.overlaps import MEASURES, OverlapTable
+from monai_instance_loss.metrics.spacing import batch_spacing
 from monai_instance_loss.metrics.strata import Groups, group_instances
 
 __all__ = ["InstanceCounts", "Matching", "match_by_touch", "match_instances"]
@@ -98,8 +98,7 @@ class Matching:
                 raise ValueError(f"Expected `{name}` to be one of {list(options)}, but got {value!r}.")
         if self.criterion in MEASURES:
             _check_number("threshold", self.threshold)
-            high = math.nextafter(1, 2) if self.inclusive else 1
-            if not 0 <= self.threshold < high:  # type: ignore[operator]
+            if not (0 <= self.threshold < 1 or (self.inclusive and self.threshold == 1)):  # type: ignore[operator]
                 end = "]" if self.inclusive else ")"
                 raise ValueError(f"Expected `threshold` to be in [0, 1{end}, but got {self.threshold}.")
         elif self.criterion == "center_distance":
@@ -161,24 +160,43 @@ def match_instances(
         [(1, 1, 1), (2, 1, 1)]
     """
     matching = Matching() if matching is None else matching
+    table = list_candidates(true, pred, matching, spacing_mm)
+    by_distance = matching.criterion == "center_distance"
+    distance = center_distances(true, pred, table, batch_spacing(spacing_mm, true.shape)) if by_distance else None
+    return choose_pairs(table, matching, distance)
+
+
+def list_candidates(
+    true: Instances,
+    pred: Instances,
+    matching: Matching,
+    spacing_mm: Sequence[float] | torch.Tensor | None = None,
+) -> OverlapTable:
+    """The pairs that may match by the criterion; the arguments and errors are those of ``match_instances``."""
     spacing = None
     if matching.in_mm is not None:
         if spacing_mm is None:
             raise ValueError(f"Expected `spacing_mm` to be given for `{matching.in_mm}`, but got None.")
-        batch, dims = true.shape[0], len(true.shape) - 2
-        rows = spacing_mm.tolist() if isinstance(spacing_mm, torch.Tensor) else [spacing_mm] * batch
-        spacing = torch.tensor([checked_spacing(row, dims) for row in rows], dtype=torch.float64)
+        spacing = batch_spacing(spacing_mm, true.shape)
     threshold = matching.threshold or 0.0
-    table = candidate_pairs(
-        true, pred, matching.criterion, threshold, matching.dilation_mm, spacing, matching.inclusive
-    )
+    return candidate_pairs(true, pred, matching.criterion, threshold, matching.dilation_mm, spacing, matching.inclusive)
+
+
+def choose_pairs(table: OverlapTable, matching: Matching, distance: torch.Tensor | None = None) -> OverlapTable:
+    """Those of the candidates that match by the assignment; ``distance`` (P,) in mm is for ``"center_distance"``.
+
+    Raises:
+        ValueError: there is no ``distance`` for ``"center_distance"``.
+        ImportError: the assignment needs scipy, which is not installed.
+    """
     if matching.criterion != "center_distance":
         score = table.measure(matching.criterion if matching.criterion in MEASURES else "iou")
+    elif distance is None:
+        raise ValueError("Expected `distance` to be given for `center_distance`, but got None.")
     else:
-        distance = center_distances(true, pred, table, spacing)
         # the distances themselves where only their order counts: a quotient would make unequal ones equal
-        ordered = matching.assignment in ("first_choice", "greedy")
-        score = -distance if ordered else 1 - distance / threshold
+        ordered = matching.assignment in ("many_to_one", "first_choice", "greedy")
+        score = -distance if ordered else 1 - distance / (matching.threshold or 1.0)
     return assign(table, score, matching.assignment)
 
 
