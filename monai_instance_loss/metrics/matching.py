@@ -10,10 +10,10 @@ from typing import NamedTuple
 import torch
 
 from monai_instance_loss.instances import Instances, label_instances
+from monai_instance_loss.instances.spacing import batch_spacing
 from monai_instance_loss.metrics.assignment import ASSIGNMENTS, assign
 from monai_instance_loss.metrics.criteria import CRITERIA, candidate_pairs, center_distances
 from monai_instance_loss.metrics.overlaps import MEASURES, OverlapTable
-from monai_instance_loss.metrics.spacing import batch_spacing
 from monai_instance_loss.metrics.strata import Groups, group_instances
 
 __all__ = ["InstanceCounts", "Matching", "match_by_touch", "match_instances"]

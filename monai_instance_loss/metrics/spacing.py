@@ -10,7 +10,7 @@ from monai.data import MetaTensor
 
 from monai_instance_loss.instances.spacing import checked_spacing
 
-__all__ = ["batch_spacing", "sample_spacing"]
+__all__ = ["sample_spacing"]
 
 
 def sample_spacing(spacing_mm: Sequence[float] | None, y_pred: Any, y: Any, needed_by: str) -> torch.Tensor:
@@ -54,27 +54,3 @@ def sample_spacing(spacing_mm: Sequence[float] | None, y_pred: Any, y: Any, need
         steps = affine[..., :-1, :dims].norm(dim=-2)
         rows = [checked_spacing(row, dims) for row in steps.expand(batch, dims).tolist()]
     return torch.tensor(rows, dtype=torch.float64).view(batch, dims)
-
-
-def batch_spacing(spacing_mm: Sequence[float] | torch.Tensor | None, shape: torch.Size) -> torch.Tensor:
-    """Size of a voxel of each sample, from one for all of them or a tensor (B, spatial dims) of one each.
-
-    Source: ours. Differentiable: nothing.
-
-    Args:
-        spacing_mm: size along each spatial axis in mm.
-        shape: (B, C, *spatial).
-
-    Returns:
-        float64 (B, spatial dims) on the CPU.
-
-    Raises:
-        TypeError: ``spacing_mm`` is no sequence.
-        ValueError: it does not have one positive number a spatial axis.
-
-    Example:
-        >>> batch_spacing((1, 3), torch.Size([2, 1, 4, 4])).tolist()
-        [[1.0, 3.0], [1.0, 3.0]]
-    """
-    rows = spacing_mm.tolist() if isinstance(spacing_mm, torch.Tensor) else [spacing_mm] * shape[0]
-    return torch.tensor([checked_spacing(row, len(shape) - 2) for row in rows], dtype=torch.float64)
