@@ -1,3 +1,19 @@
-"""Folders of masks and probabilities: the commands ``evaluate`` and ``tune``, and the functions behind them."""
+"""Folders of masks and probabilities: ``evaluate`` and ``tune``, and of one case ``score_case``."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from monai_instance_loss.evaluation.preset_scores import score_case
+
+__all__ = ["score_case"]
+
+
+def __getattr__(name: str) -> Any:
+    # the command's help does not wait for torch
+    if name in __all__:
+        from monai_instance_loss.evaluation import preset_scores
+
+        return getattr(preset_scores, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -21,7 +21,7 @@ from monai_instance_loss.evaluation.scores import CaseScores, as_batch, score_ma
 from monai_instance_loss.evaluation.scoring import Scoring
 from monai_instance_loss.metrics.froc import InstanceFROC
 
-__all__ = ["CaseResult", "CaseScores", "class_masks", "lesion_rows", "read_side", "score_case", "score_masks"]
+__all__ = ["CaseResult", "CaseScores", "class_masks", "lesion_rows", "read_side", "score_files", "score_masks"]
 
 
 @dataclass
@@ -49,7 +49,7 @@ class CaseResult:
     labels: list[int] = field(default_factory=list)
 
 
-def score_case(files: CaseFiles, scoring: Scoring | None = None) -> CaseResult:
+def score_files(files: CaseFiles, scoring: Scoring | None = None) -> CaseResult:
     """Read the masks of a case and score each model; what is wrong with one model's files leaves the others alone.
 
     Source: see ``score_masks`` and ``InstanceFROC``.
@@ -60,7 +60,7 @@ def score_case(files: CaseFiles, scoring: Scoring | None = None) -> CaseResult:
 
     Example:
         >>> missing = CaseFiles("a", Path("nowhere.nii"), {"net": Path("nowhere.nii")})
-        >>> score_case(missing).failures[0].message
+        >>> score_files(missing).failures[0].message
         "Expected nowhere.nii to be a readable NIfTI file, but got: [Errno 2] No such file or directory: 'nowhere.nii'"
     """
     scoring = Scoring() if scoring is None else scoring

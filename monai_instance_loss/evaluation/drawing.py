@@ -102,7 +102,7 @@ def key_drawings(
         model: its name.
         scores: its scores.
         files: of each case.
-        scoring: as in ``score_case``.
+        scoring: as in ``score_files``.
     """
     for case in worst_cases(scores):
         errors = (

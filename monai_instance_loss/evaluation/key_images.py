@@ -48,7 +48,7 @@ def key_image(files: CaseFiles, model: str, scoring: Scoring | None = None, labe
     Args:
         files: of a case that was scored.
         model: whose prediction to draw.
-        scoring: as in ``score_case``.
+        scoring: as in ``score_files``.
         label: the class to draw; empty where masks are binary.
 
     Returns:

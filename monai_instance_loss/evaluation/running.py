@@ -17,7 +17,7 @@ from typing import Any
 import torch.distributed as dist
 
 from monai_instance_loss._optional import import_extra
-from monai_instance_loss.evaluation.case import CaseResult, score_case
+from monai_instance_loss.evaluation.case import CaseResult, score_files
 from monai_instance_loss.evaluation.pairing import CaseFiles, Failure
 from monai_instance_loss.evaluation.scoring import Scoring
 from monai_instance_loss.evaluation.workers import Death, run_in_workers
@@ -126,11 +126,11 @@ def run_cases(
 ) -> Iterator[CaseResult]:
     """Score cases in worker processes of one thread each; results come as cases are done, and none is kept.
 
-    Source: see ``score_case``. A process that dies, for lack of memory say, costs the case that it was at and no other.
+    Source: see ``score_files``. A process that dies, for lack of memory say, costs the case that it was at and no other.
 
     Args:
         cases: from ``pair_files``.
-        scoring: as in ``score_case``.
+        scoring: as in ``score_files``.
         workers: number of processes.
         progress: tell how many cases are done and how long the others will take: as a bar if standard error is a
             terminal, and else as a line now and then.
@@ -175,7 +175,7 @@ def _progress(total: int, shown: bool) -> Any:
 
 def _score(case: CaseFiles, scoring: Scoring) -> CaseResult:
     try:
-        return score_case(case, scoring)
+        return score_files(case, scoring)
     except Exception as error:  # one case must not cost the others
         return CaseResult(case.case, failures=[Failure(case.case, None, f"{type(error).__name__}: {error}")])
 

@@ -108,7 +108,7 @@ def parse_matching(text: str, assignment: str = "many") -> Matching:
 
     Example:
         >>> parse_matching("dice")
-        Matching(criterion='dice', threshold=0.5, assignment='many', dilation_mm=0.0)
+        Matching(criterion='dice', threshold=0.5, assignment='many', dilation_mm=0.0, inclusive=False)
     """
     criterion, colon, number = text.partition(":")
     try:

@@ -7,6 +7,7 @@ from monai_instance_loss.handlers.loss_terms import LossTermsHandler
 from monai_instance_loss.handlers.metrics import (
     ComponentScore,
     FalseInstances,
+    InstanceAveragePrecision,
     InstanceConfusionMatrix,
     InstanceDice,
     InstanceF1,
@@ -21,6 +22,7 @@ from monai_instance_loss.handlers.terminate import TerminateOnNan
 __all__ = [
     "ComponentScore",
     "FalseInstances",
+    "InstanceAveragePrecision",
     "InstanceConfusionMatrix",
     "InstanceDice",
     "InstanceF1",

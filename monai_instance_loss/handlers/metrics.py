@@ -17,6 +17,7 @@ from monai_instance_loss import metrics
 __all__ = [
     "ComponentScore",
     "FalseInstances",
+    "InstanceAveragePrecision",
     "InstanceConfusionMatrix",
     "InstanceDice",
     "InstanceF1",
@@ -208,6 +209,20 @@ class ComponentScore(_MetricHandler, metric=metrics.ComponentMetric):
         >>> engine = Engine(lambda engine, batch: batch)
         >>> ComponentScore(DiceMetric()).attach(engine, "cc_dice")
         >>> engine.run([(torch.eye(4)[None, None], torch.eye(4)[None, None])]).metrics["cc_dice"]
+        1.0
+    """
+
+
+class InstanceAveragePrecision(_MetricHandler, metric=metrics.InstanceAveragePrecisionMetric):
+    """Handler of :py:class:`monai_instance_loss.metrics.InstanceAveragePrecisionMetric`, in [0, 1], with its options.
+
+    Source: ours. ``output_transform`` gives ``(probabilities, y)`` from ``engine.state.output``; ``save_details`` keeps
+    one score a channel in ``engine.state.metric_details``, since a curve has no cases.
+
+    Example:
+        >>> engine = Engine(lambda engine, batch: batch)
+        >>> InstanceAveragePrecision().attach(engine, "ap")
+        >>> engine.run([(0.9 * torch.eye(4)[None, None], torch.eye(4)[None, None])]).metrics["ap"]
         1.0
     """
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-__all__ = ["VOLUME_TOLERANCE", "checked_spacing", "resolved_spacing"]
+import torch
+
+__all__ = ["VOLUME_TOLERANCE", "batch_spacing", "checked_spacing", "resolved_spacing"]
 
 # part of a volume; NIfTI stores voxel sizes in 32 bits, and an instance must not hang on the last of them
 VOLUME_TOLERANCE = 1e-6
@@ -43,3 +45,27 @@ def checked_spacing(spacing_mm: Sequence[float] | None, spatial_dims: int | None
 def resolved_spacing(spacing_mm: Sequence[float] | None, spatial_dims: int) -> tuple[float, ...]:
     """The spacing of an image with that many spatial dimensions, 1 along each axis for None; as ``checked_spacing``."""
     return checked_spacing(spacing_mm, spatial_dims) or (1.0,) * spatial_dims
+
+
+def batch_spacing(spacing_mm: Sequence[float] | torch.Tensor | None, shape: torch.Size) -> torch.Tensor:
+    """Size of a voxel of each sample, from one for all of them or a tensor (B, spatial dims) of one each.
+
+    Source: ours. Differentiable: nothing.
+
+    Args:
+        spacing_mm: size along each spatial axis in mm.
+        shape: (B, C, *spatial).
+
+    Returns:
+        float64 (B, spatial dims) on the CPU.
+
+    Raises:
+        TypeError: ``spacing_mm`` is no sequence.
+        ValueError: it does not have one positive number a spatial axis.
+
+    Example:
+        >>> batch_spacing((1, 3), torch.Size([2, 1, 4, 4])).tolist()
+        [[1.0, 3.0], [1.0, 3.0]]
+    """
+    rows = spacing_mm.tolist() if isinstance(spacing_mm, torch.Tensor) else [spacing_mm] * shape[0]
+    return torch.tensor([checked_spacing(row, len(shape) - 2) for row in rows], dtype=torch.float64)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
 from monai_instance_loss._optional import import_extra
 from monai_instance_loss.metrics.overlaps import OverlapTable
 
-__all__ = ["ASSIGNMENTS", "assign"]
+__all__ = ["ASSIGNMENTS", "ONE_PARTNER", "assign"]
 
 linear_sum_assignment = import_extra("scipy.optimize", "linear_sum_assignment")
 coo_array = import_extra("scipy.sparse", "coo_array")
 connected_components = import_extra("scipy.sparse.csgraph", "connected_components")
 
-ASSIGNMENTS = ("many", "greedy", "optimal", "max_cardinality")
+ONE_PARTNER = ("greedy", "optimal", "max_cardinality")
+ASSIGNMENTS = ("many", "many_to_one", "first_choice", *ONE_PARTNER)
 
 # small enough to leave the total score alone, large enough to be told from rounding
 _TIE_BREAK = 2.0**-30
@@ -29,11 +32,12 @@ def assign(table: OverlapTable, score: torch.Tensor, assignment: str) -> Overlap
 
     Args:
         table: the pairs that may match.
-        score: (P,) in [0, 1], how good each pair is.
+        score: (P,), how good each pair is; 0 or more for ``"optimal"`` and ``"max_cardinality"``.
         assignment: one of ``ASSIGNMENTS``.
 
     Returns:
-        The pairs that match. For all but ``"many"`` every instance is in at most one of them.
+        The pairs that match. A predicted instance is in at most one of them for all but ``"many"``, a true one for all
+        but ``"many"``, ``"many_to_one"`` and, where scores are equal, ``"first_choice"``.
 
     Raises:
         ImportError: the assignment is ``"optimal"`` or ``"max_cardinality"`` and scipy is not installed.
@@ -48,6 +52,9 @@ def assign(table: OverlapTable, score: torch.Tensor, assignment: str) -> Overlap
     """
     if assignment == "many":
         return table
+    if assignment in ("many_to_one", "first_choice"):
+        chosen = _best_of_each_pred(table, score)
+        return table.select(chosen if assignment == "many_to_one" else _best_of_each_true(table, score, chosen))
     if assignment == "greedy":
         return table.select(_greedy(table, score))
     # as many pairs as can be comes first once a pair is worth more than all scores together
@@ -55,6 +62,23 @@ def assign(table: OverlapTable, score: torch.Tensor, assignment: str) -> Overlap
     weight = (score.double() + bonus).cpu().numpy()
     keep = _heaviest(table.true_id.cpu().numpy(), table.pred_id.cpu().numpy(), weight)
     return table.select(torch.from_numpy(keep).to(score.device))
+
+
+def _best_of_each_pred(table: OverlapTable, score: torch.Tensor) -> torch.Tensor:
+    """bool (P,): the best pair of each predicted instance, ties to the lower true id."""
+    pairs = score.numel()
+    own, order = table.pred_id - 1, torch.arange(pairs, device=score.device)
+    best = score.new_full(table.pred_voxels.shape, -math.inf).scatter_reduce_(0, own, score, "amax")
+    first = torch.full_like(table.pred_voxels, pairs)
+    first.scatter_reduce_(0, own, torch.where(score == best[own], order, pairs), "amin")
+    return order == first[own]
+
+
+def _best_of_each_true(table: OverlapTable, score: torch.Tensor, offered: torch.Tensor) -> torch.Tensor:
+    """bool (P,): of the pairs that are ``offered``, the best of each true instance, and all of equally good ones."""
+    own, score = table.true_id - 1, torch.where(offered, score, -math.inf)
+    best = score.new_full(table.true_voxels.shape, -math.inf).scatter_reduce_(0, own, score, "amax")
+    return offered & (score == best[own])
 
 
 def _greedy(table: OverlapTable, score: torch.Tensor) -> torch.Tensor:

@@ -148,8 +148,8 @@ class InstanceMetric(BufferedMetric):
         prepare = prepare_instance_maps if self.is_instances else prepare_masks
         masks = prepare(y_pred, y, self.include_background, self.ignore_index)
         spacing = None
-        if self.volume_edges_mm3 is not None or self.matching.dilation_mm:
-            needed_by = "dilation_mm" if self.volume_edges_mm3 is None else "volume_edges_mm3"
+        needed_by = self.matching.in_mm if self.volume_edges_mm3 is None else "volume_edges_mm3"
+        if needed_by is not None:
             spacing = sample_spacing(self.spacing_mm, y_pred, y, needed_by)
         pred, true = map(self._instances, masks)
         pairs = match_instances(true, pred, self.matching, spacing)

@@ -9,11 +9,11 @@ from monai_instance_loss.instances import Fragments, Instances, coordinate_sums,
 from monai_instance_loss.instances.voxels import voxel_coordinates
 from monai_instance_loss.metrics.overlaps import MEASURES, OverlapTable, table_of_fragments
 
-__all__ = ["CRITERIA", "candidate_pairs"]
+__all__ = ["CRITERIA", "candidate_pairs", "center_distances"]
 
 KDTree = import_extra("scipy.spatial", "KDTree")
 
-CRITERIA = ("touch", *MEASURES, "pred_center", "true_center")
+CRITERIA = ("touch", *MEASURES, "pred_center", "true_center", "center_distance")
 
 
 def candidate_pairs(
@@ -23,6 +23,7 @@ def candidate_pairs(
     threshold: float = 0.0,
     dilation_mm: float = 0.0,
     spacing: torch.Tensor | None = None,
+    inclusive: bool = False,
 ) -> OverlapTable:
     """List the pairs that meet a criterion; ``Matching`` explains the criteria.
 
@@ -33,9 +34,12 @@ def candidate_pairs(
         true: true instances of a batch.
         pred: predicted instances of the same batch.
         criterion: one of ``CRITERIA``.
-        threshold: what the measure has to exceed where the criterion is one of ``"iou"``, ``"dice"``, ``"ior"``.
+        threshold: what the measure has to exceed where the criterion is one of ``"iou"``, ``"dice"``, ``"ior"``; in
+            mm, what the distance has to be below for ``"center_distance"``.
         dilation_mm: how far ``"touch"`` grows true instances.
-        spacing: float64 (B, spatial dims), size of a voxel in mm; needed with ``dilation_mm``.
+        spacing: float64 (B, spatial dims), size of a voxel in mm; needed with ``dilation_mm`` and
+            ``"center_distance"``.
+        inclusive: whether a pair exactly at the threshold meets the criterion.
 
     Returns:
         The pairs, in one sample and channel each; the voxels they share are those of the instances as given.
@@ -53,7 +57,12 @@ def candidate_pairs(
     parts = fragments(true.labels, pred.labels)
     table = table_of_fragments(parts, true.count, pred.count)
     if criterion in MEASURES:
-        return table.select(table.measure(criterion) > threshold)
+        value = table.measure(criterion)
+        return table.select(value >= threshold if inclusive else value > threshold)
+    if criterion == "center_distance":
+        pairs = table.with_pairs(*_pairs_of_blocks(true, pred))
+        distance = center_distances(true, pred, pairs, spacing)
+        return pairs.select(distance <= threshold if inclusive else distance < threshold)
     if criterion == "pred_center":
         inside = _at_centers(true, pred, _center_sums(parts, parts.pred, pred), table.pred_voxels)
         return table.with_pairs(inside[inside > 0], inside.nonzero()[:, 0] + 1)
@@ -64,6 +73,42 @@ def candidate_pairs(
         return table
     near_true, near_pred = _within(true, parts, dilation_mm, spacing)
     return table.with_pairs(torch.cat([table.true_id, near_true]), torch.cat([table.pred_id, near_pred]))
+
+
+def center_distances(
+    true: Instances, pred: Instances, pairs: OverlapTable, spacing: torch.Tensor | None
+) -> torch.Tensor:
+    """float64 (P,), 0 or more: distance in mm between the centres of mass of the two instances of each pair.
+
+    Source: ours. Differentiable: nothing.
+
+    Args:
+        true: true instances of a batch.
+        pred: predicted instances of the same batch.
+        pairs: of one true and one predicted instance in the same sample.
+        spacing: float64 (B, spatial dims), size of a voxel in mm; None is 1 mm.
+
+    Example:
+        >>> from monai_instance_loss.instances import label_instances
+        >>> true, pred = (label_instances(torch.tensor([[[row]]])) for row in ([1, 1, 0, 0], [0, 0, 0, 1]))
+        >>> pairs = candidate_pairs(true, pred).with_pairs(torch.tensor([1]), torch.tensor([1]))
+        >>> center_distances(true, pred, pairs, torch.tensor([[1.0, 2.0]]))
+        tensor([5.], dtype=torch.float64)
+    """
+    parts = fragments(true.labels, pred.labels)
+    centers = []
+    for instances, ids, voxels in ((true, parts.true, pairs.true_voxels), (pred, parts.pred, pairs.pred_voxels)):
+        center = _center_sums(parts, ids, instances).double() / voxels[:, None]
+        centers.append(center if spacing is None else center * spacing.to(center)[instances.sample])
+    step = centers[0][pairs.true_id - 1] - centers[1][pairs.pred_id - 1]
+    # axis by axis, so that equal steps make equal distances
+    return sum(((axis * axis) for axis in step.unbind(1)), step.new_zeros(len(step))).sqrt()
+
+
+def _pairs_of_blocks(true: Instances, pred: Instances) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids int64 (P,) of every pair of a true and a predicted instance in one sample and channel."""
+    true_row, pred_row = (true.block[:, None] == pred.block).nonzero().unbind(1)
+    return true_row + 1, pred_row + 1
 
 
 def _center_sums(parts: Fragments, ids: torch.Tensor, instances: Instances) -> torch.Tensor:

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import torch
 
 from monai_instance_loss.instances import Instances, label_instances
-from monai_instance_loss.instances.spacing import checked_spacing
+from monai_instance_loss.instances.spacing import batch_spacing
 from monai_instance_loss.metrics.assignment import ASSIGNMENTS, assign
-from monai_instance_loss.metrics.criteria import CRITERIA, candidate_pairs
+from monai_instance_loss.metrics.criteria import CRITERIA, candidate_pairs, center_distances
 from monai_instance_loss.metrics.overlaps import MEASURES, OverlapTable
 from monai_instance_loss.metrics.strata import Groups, group_instances
 
@@ -55,18 +55,26 @@ class Matching:
             - ``"pred_center"``: the centre of mass of the predicted instance, rounded to a voxel, lies in the true one.
             - ``"true_center"``: the centre of mass of the true instance, so rounded, lies in the predicted one. Halves
               are rounded up. Such a pair need not share a voxel.
-        threshold: for the three overlaps, in [0, 1); a pair exactly at it does not match.
-        assignment: which candidates match. The score of a pair is its ``criterion`` where that is an overlap, and its
-            IoU elsewhere.
+            - ``"center_distance"``: the two centres of mass are less than ``threshold`` mm apart. Such a pair need not
+              share a voxel.
+        threshold: for the three overlaps, in [0, 1); for ``"center_distance"``, in mm and above 0. A pair exactly at
+            it does not match.
+        assignment: which candidates match. The score of a pair is its ``criterion`` where that is an overlap, the
+            nearness of the centres for ``"center_distance"``, and its IoU elsewhere.
 
             - ``"many"``: all of them, so that an instance may match several.
+            - ``"many_to_one"``: the best pair of each predicted instance, the lower true id of equal ones, so that
+              several predicted instances may match a true one.
+            - ``"first_choice"``: of those, the best of each true instance, and all of equally good ones, as in the
+              VALDO challenge. No second choice is made: an instance may be left alone though another is near.
             - ``"greedy"``: one partner each; the best score first, equal scores in order of true and predicted id.
             - ``"optimal"``: one partner each, with the largest total score (to 1e-9 a pair), and the more pairs where
-              totals are equal.
+              totals are equal; a pair's nearness is 1 - distance / ``threshold``.
             - ``"max_cardinality"``: one partner each, as many pairs as possible, with the largest total score of those.
         dilation_mm: for ``"touch"``: a predicted instance also touches a true one when one of its voxels, outside every
             true instance, has a voxel of it within this distance and of no true one nearer; of equally near ones scipy
             decides. 0 grows nothing.
+        inclusive: whether a pair exactly at the threshold, which may be 1 then, matches too.
 
     Raises:
         TypeError: ``threshold`` or ``dilation_mm`` is not a number.
@@ -81,6 +89,7 @@ class Matching:
     threshold: float | None = None
     assignment: str = "many"
     dilation_mm: float = 0.0
+    inclusive: bool = False
 
     def __post_init__(self) -> None:
         for name, options in (("criterion", CRITERIA), ("assignment", ASSIGNMENTS)):
@@ -89,12 +98,19 @@ class Matching:
                 raise ValueError(f"Expected `{name}` to be one of {list(options)}, but got {value!r}.")
         if self.criterion in MEASURES:
             _check_number("threshold", self.threshold)
-            if not 0 <= self.threshold < 1:  # type: ignore[operator]
-                raise ValueError(f"Expected `threshold` to be in [0, 1), but got {self.threshold}.")
+            if not (0 <= self.threshold < 1 or (self.inclusive and self.threshold == 1)):  # type: ignore[operator]
+                end = "]" if self.inclusive else ")"
+                raise ValueError(f"Expected `threshold` to be in [0, 1{end}, but got {self.threshold}.")
+        elif self.criterion == "center_distance":
+            _check_number("threshold", self.threshold)
+            if not 0 < self.threshold < math.inf:  # type: ignore[operator]
+                raise ValueError(f"Expected `threshold` to be a distance above 0 mm, but got {self.threshold}.")
         elif self.threshold is not None:
             raise ValueError(
                 f"Expected `threshold` to be None for the criterion {self.criterion!r}, but got {self.threshold!r}."
             )
+        if self.inclusive and self.threshold is None:
+            raise ValueError(f"Expected `inclusive` to be False for the criterion {self.criterion!r}, but got True.")
         _check_number("dilation_mm", self.dilation_mm)
         if not 0 <= self.dilation_mm < math.inf:
             raise ValueError(f"Expected `dilation_mm` to be 0 or more and finite, but got {self.dilation_mm}.")
@@ -102,6 +118,13 @@ class Matching:
             raise ValueError(
                 f"Expected `dilation_mm` to be 0 for the criterion {self.criterion!r}, but got {self.dilation_mm}."
             )
+
+    @property
+    def in_mm(self) -> str | None:
+        """What asks for the size of a voxel, ``"center_distance"`` or ``"dilation_mm"``; None for nothing."""
+        if self.criterion == "center_distance":
+            return self.criterion
+        return "dilation_mm" if self.dilation_mm else None
 
 
 def match_instances(
@@ -120,7 +143,7 @@ def match_instances(
         pred: predicted instances of the same batch.
         matching: what a match is; None is ``Matching()``, by touch.
         spacing_mm: size of a voxel along each spatial axis in mm, or a tensor (B, spatial dims) of those of each
-            sample; needed with ``dilation_mm``.
+            sample; needed with ``dilation_mm`` and ``"center_distance"``.
 
     Returns:
         The pairs that match, the sizes of all instances, and which of them share a voxel with several of the others.
@@ -137,7 +160,10 @@ def match_instances(
         [(1, 1, 1), (2, 1, 1)]
     """
     matching = Matching() if matching is None else matching
-    return choose_pairs(list_candidates(true, pred, matching, spacing_mm), matching)
+    table = list_candidates(true, pred, matching, spacing_mm)
+    by_distance = matching.criterion == "center_distance"
+    distance = center_distances(true, pred, table, batch_spacing(spacing_mm, true.shape)) if by_distance else None
+    return choose_pairs(table, matching, distance)
 
 
 def list_candidates(
@@ -148,22 +174,29 @@ def list_candidates(
 ) -> OverlapTable:
     """The pairs that may match by the criterion; the arguments and errors are those of ``match_instances``."""
     spacing = None
-    if matching.dilation_mm:
+    if matching.in_mm is not None:
         if spacing_mm is None:
-            raise ValueError("Expected `spacing_mm` to be given for `dilation_mm`, but got None.")
-        batch, dims = true.shape[0], len(true.shape) - 2
-        rows = spacing_mm.tolist() if isinstance(spacing_mm, torch.Tensor) else [spacing_mm] * batch
-        spacing = torch.tensor([checked_spacing(row, dims) for row in rows], dtype=torch.float64)
-    return candidate_pairs(true, pred, matching.criterion, matching.threshold or 0.0, matching.dilation_mm, spacing)
+            raise ValueError(f"Expected `spacing_mm` to be given for `{matching.in_mm}`, but got None.")
+        spacing = batch_spacing(spacing_mm, true.shape)
+    threshold = matching.threshold or 0.0
+    return candidate_pairs(true, pred, matching.criterion, threshold, matching.dilation_mm, spacing, matching.inclusive)
 
 
-def choose_pairs(table: OverlapTable, matching: Matching) -> OverlapTable:
-    """Those of the candidates that match by the assignment.
+def choose_pairs(table: OverlapTable, matching: Matching, distance: torch.Tensor | None = None) -> OverlapTable:
+    """Those of the candidates that match by the assignment; ``distance`` (P,) in mm is for ``"center_distance"``.
 
     Raises:
+        ValueError: there is no ``distance`` for ``"center_distance"``.
         ImportError: the assignment needs scipy, which is not installed.
     """
-    score = table.measure(matching.criterion if matching.criterion in MEASURES else "iou")
+    if matching.criterion != "center_distance":
+        score = table.measure(matching.criterion if matching.criterion in MEASURES else "iou")
+    elif distance is None:
+        raise ValueError("Expected `distance` to be given for `center_distance`, but got None.")
+    else:
+        # the distances themselves where only their order counts: a quotient would make unequal ones equal
+        ordered = matching.assignment in ("many_to_one", "first_choice", "greedy")
+        score = -distance if ordered else 1 - distance / (matching.threshold or 1.0)
     return assign(table, score, matching.assignment)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from monai.utils import MetricReduction
 
+from monai_instance_loss.metrics.assignment import ONE_PARTNER
 from monai_instance_loss.metrics.base import InstanceMetric
 from monai_instance_loss.metrics.matching import Matching, count_pairs
 from monai_instance_loss.metrics.names import checked_names
@@ -84,8 +85,10 @@ class PanopticQualityMetric(InstanceMetric):
             spacing_mm=spacing_mm,
             is_instances=is_instances,
         )
-        if self.matching.assignment == "many":
-            raise ValueError("Expected the assignment of `matching` to give one partner each, but got 'many'.")
+        if self.matching.assignment not in ONE_PARTNER:
+            raise ValueError(
+                f"Expected the assignment of `matching` to give one partner each, but got {self.matching.assignment!r}."
+            )
         self.metric_name = checked_names(metric_name, _NAMES.get, ["pq", "sq", "rq"])
 
     def tally(self, pairs: OverlapTable, true: Groups, pred: Groups) -> torch.Tensor:

@@ -10,6 +10,9 @@ import pytest
 
 from monai_instance_loss.evaluation.case import CaseScores
 
+# scripts for environments of their own
+collect_ignore_glob = ["data/*.py"]
+
 # voxels of 1 x 2 x 3 = 6 mm3
 AFFINE = np.array([[1.0, 0, 0, -10], [0, 2, 0, 5], [0, 0, 3, 7], [0, 0, 0, 1]])
 SHAPE = (6, 6, 4)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from monai_instance_loss.evaluation.case import score_case, score_masks
+from monai_instance_loss.evaluation.case import score_files, score_masks
 from monai_instance_loss.evaluation.loading import Volume
 from monai_instance_loss.evaluation.pairing import CaseFiles
 from monai_instance_loss.evaluation.scoring import Scoring
@@ -129,7 +129,7 @@ def test_a_broken_prediction_leaves_the_other_models_alone(tmp_path, save, mask)
             "fine": save(tmp_path / "fine.nii", mask((1, 1, 1))),
         },
     )
-    result = score_case(files)
+    result = score_files(files)
     assert [(scores.model, scores.f1) for scores in result.scores] == [("fine", 1)]
     assert [failure.model for failure in result.failures] == ["soft", "moved"]
     assert "soft.nii to hold 0 and 1 only, but got 0.999 at voxel (1, 1, 1)" in result.failures[0].message
@@ -139,13 +139,13 @@ def test_a_broken_prediction_leaves_the_other_models_alone(tmp_path, save, mask)
 def test_a_map_of_labels_asks_which_to_score(tmp_path, save, mask):
     reference = save(tmp_path / "ref.nii", mask((1, 1, 1)) + mask((3, 3, 3), value=4))
     files = CaseFiles("a", reference, {"net": save(tmp_path / "net.nii", mask((1, 1, 1)))})
-    (failure,) = score_case(files).failures
+    (failure,) = score_files(files).failures
     assert failure.model is None
     assert "It is a map of the labels 1, 4. Say which to score: --label N for each" in failure.message
-    assert score_case(files, Scoring(ignore_label=4)).failures == []
+    assert score_files(files, Scoring(ignore_label=4)).failures == []
     # -4 is no label
     save(reference, mask((3, 3, 3), value=-4, dtype=np.int16))
-    (failure,) = score_case(files).failures
+    (failure,) = score_files(files).failures
     assert failure.message.endswith("to hold 0 and 1 only, but got -4 at voxel (3, 3, 3), 1 such voxels in all.")
 
 
@@ -157,7 +157,7 @@ def test_probability_map(tmp_path, save, mask):
         "a", save(tmp_path / "ref.nii", y), {"net": save(tmp_path / "net.nii", mask((1, 1, 1)))},
         save(tmp_path / "prob.nii", probability),
     )  # fmt: skip
-    result = score_case(files, Scoring(ignore_label=2))
+    result = score_files(files, Scoring(ignore_label=2))
     metric = InstanceFROC(ignore_index=2)
     metric(torch.from_numpy(probability)[None, None], torch.from_numpy(y)[None, None])
     again = InstanceFROC()
@@ -173,7 +173,7 @@ def test_a_broken_probability_map_leaves_the_masks_scored(tmp_path, save, mask):
         "a", save(tmp_path / "ref.nii", mask()), {"net": save(tmp_path / "net.nii", mask())},
         save(tmp_path / "prob.nii", mask((1, 1, 1), value=5)),
     )  # fmt: skip
-    result = score_case(files)
+    result = score_files(files)
     assert (len(result.scores), result.froc) == (1, None)
     assert [failure.model for failure in result.failures] == ["net"]
     assert "prob.nii to hold probabilities in [0, 1], but got 5" in result.failures[0].message

@@ -93,7 +93,7 @@ UNDER_A_LIMIT = """
 import json, resource, sys
 from pathlib import Path
 import torch
-from monai_instance_loss.evaluation.case import score_case
+from monai_instance_loss.evaluation.case import score_files
 from monai_instance_loss.evaluation.pairing import CaseFiles
 torch.set_num_threads(1)
 root, names = Path(sys.argv[1]), sys.argv[2:]
@@ -104,7 +104,7 @@ def kilobytes(field):
 
 before = kilobytes("VmSize")
 for _ in range(2):
-    assert score_case(CaseFiles("fine", fine, {"net": fine}, fine)).scores[0].dice == 1
+    assert score_files(CaseFiles("fine", fine, {"net": fine}, fine)).scores[0].dice == 1
 # what the healthy case took, and half of that again
 limit = int(before + 1.5 * (kilobytes("VmPeak") - before)) * 1024
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -117,7 +117,7 @@ for name in names:
         "both": CaseFiles(name, path, {"net": path}),
         "map": CaseFiles(name, fine, {"net": fine}, path),
     }.items():
-        messages[f"{name} {role}"] = [failure.message for failure in score_case(files).failures]
+        messages[f"{name} {role}"] = [failure.message for failure in score_files(files).failures]
 print(json.dumps(messages))
 """
 

@@ -90,7 +90,7 @@ def test_an_unforeseen_error_costs_one_case(data, monkeypatch):
     def breaks(case, scoring):
         raise MemoryError("too large")
 
-    monkeypatch.setattr(running, "score_case", breaks)
+    monkeypatch.setattr(running, "score_files", breaks)
     result = running._score(case, Scoring())
     assert [failure.message for failure in result.failures] == ["MemoryError: too large"]
 

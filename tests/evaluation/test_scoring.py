@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monai_instance_loss.evaluation.case import class_masks, score_case
+from monai_instance_loss.evaluation.case import class_masks, score_files
 from monai_instance_loss.evaluation.loading import Volume, read_labels, read_mask
 from monai_instance_loss.evaluation.odd_values import IGNORED, LabelMapError
 from monai_instance_loss.evaluation.pairing import CaseFiles
@@ -164,7 +164,7 @@ def test_white_masks_are_binary(tmp_path, save, mask):
     with pytest.raises(LabelMapError, match=r"0 and 1 only, but got 255 at voxel \(1, 1, 1\), 1 such") as stop:
         read_mask(both)
     assert stop.value.labels == (1, 255)
-    result = score_case(CaseFiles("a", white, {"net": white}))
+    result = score_files(CaseFiles("a", white, {"net": white}))
     assert (result.scores[0].dice, result.white) == (1, [str(white), str(white)])
 
 
@@ -174,7 +174,7 @@ def test_each_class_is_scored_by_itself(tmp_path, save, mask):
     y_pred = mask((0, 0, 0), (0, 1, 0), (5, 5, 3))
     files = CaseFiles("a", save(tmp_path / "y.nii", y), {"net": save(tmp_path / "x.nii", y_pred)}, group="site")
     regions = (Region("whole", (1, 3)), Region("core", (3,)))
-    result = score_case(files, Scoring(regions=regions, ignore_label=7))
+    result = score_files(files, Scoring(regions=regions, ignore_label=7))
     assert [(row.label, row.group, row.dice, row.n_true, row.n_pred) for row in result.scores] == [
         ("whole", "site", 1, 1, 1), ("core", "site", 0, 1, 0),
     ]  # fmt: skip

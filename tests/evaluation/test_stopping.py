@@ -23,7 +23,7 @@ SCRIPT = """
 import os, signal, sys, time
 from monai_instance_loss.evaluation import running
 
-score_case = running.score_case
+score_files = running.score_files
 
 def score(case, scoring):
     if case.case.startswith("SIG"):
@@ -31,9 +31,9 @@ def score(case, scoring):
     if case.case == "slow":
         print("started", flush=True)
         time.sleep(120)
-    return score_case(case, scoring)
+    return score_files(case, scoring)
 
-running.score_case = score
+running.score_files = score
 
 if __name__ == "__main__":
     from monai_instance_loss.evaluation.command import main

@@ -15,6 +15,7 @@ from monai.utils import MetricReduction
 
 from monai_instance_loss import handlers, metrics
 from monai_instance_loss.instances import label_instances
+from monai_instance_loss.metrics.average_precision import average_precision, match_by_score
 from monai_instance_loss.metrics.candidates import match_candidates
 from monai_instance_loss.metrics.component import score_components
 from monai_instance_loss.metrics.froc import froc_curve
@@ -46,7 +47,7 @@ METRICS = [*exported(), DetectedInstancesMetric]
 WITHOUT_HANDLER: dict[str, str] = {}
 # of whole cases
 ONE_CHANNEL = NOT_POOLED = {metrics.WMHChallengeMetric}
-PROBABILITIES = {metrics.InstanceFROC}
+PROBABILITIES = {metrics.InstanceAveragePrecisionMetric, metrics.InstanceFROC}
 
 
 def takes(option: str) -> list[type[CumulativeIterationMetric]]:
@@ -117,6 +118,7 @@ EMPTY_CASES = {
 EXPECTED = {
     metrics.ComponentMetric: (NAN, NAN, 0, 0, 1, 1, 1, NAN),
     metrics.FalseInstancesMetric: (0, 2, 0, 1, 0, 0, 0, 0),
+    metrics.InstanceAveragePrecisionMetric: (NAN, NAN, 0, 0, 1, 1, 1, NAN),
     metrics.InstanceConfusionMatrixMetric: (NAN, 0, 0, 0, 1, 1, 1, NAN),
     metrics.InstanceDiceMetric: (NAN, NAN, 0, 0, 1, 1, 1, NAN),
     metrics.InstanceF1Metric: (NAN, 0, 0, 0, 1, 1, 1, NAN),
@@ -322,6 +324,19 @@ def of_curve(y_pred: torch.Tensor, y: MetaTensor) -> torch.Tensor:
     return torch.tensor([[compute_froc_score(*curve, (0.125, 0.25, 0.5, 1, 2, 4, 8))]])
 
 
+def of_precision(y_pred: torch.Tensor, y: MetaTensor) -> torch.Tensor:
+    thresholds = [step / 20 for step in range(2, 11)]
+    scores, matched, count = [], [], 0
+    for one, other in zip(y_pred.split(1), y.as_tensor().split(1), strict=True):
+        true, pred = label_instances(other), label_instances(one >= 0.1)
+        score = torch.tensor([float(one[pred.labels == k + 1].max()) for k in range(pred.count)])
+        scores.append(score)
+        matched.append(match_by_score(metrics.overlap_table(true, pred), score, thresholds))
+        count += true.count
+    score, hits = torch.cat(scores).numpy(), torch.cat(matched).numpy()
+    return torch.tensor([[sum(average_precision(score, hit, count)[0] for hit in hits.T) / len(thresholds)]])
+
+
 def of_challenge(y_pred: torch.Tensor, y: MetaTensor) -> torch.Tensor:
     cases = zip(y_pred.split(1), y.as_tensor().split(1), strict=True)
     return torch.tensor([[metrics.wmh_challenge_scores(one, other, (1, 1, 2))["dsc"]] for one, other in cases])
@@ -330,6 +345,7 @@ def of_challenge(y_pred: torch.Tensor, y: MetaTensor) -> torch.Tensor:
 FUNCTIONS = {
     metrics.ComponentMetric: of_cells,
     metrics.FalseInstancesMetric: of_counts(lambda counts: counts.false.float()),
+    metrics.InstanceAveragePrecisionMetric: of_precision,
     metrics.InstanceDiceMetric: of_lesions("dice"),
     metrics.InstanceFROC: of_curve,
     metrics.InstanceIoUMetric: of_lesions("iou"),

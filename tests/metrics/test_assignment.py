@@ -72,6 +72,31 @@ def test_greedy_gives_ties_to_the_lower_ids():
     assert picked.true_id.tolist() == picked.pred_id.tolist() == list(range(1, 41))
 
 
+def test_first_choice_makes_no_second_one():
+    # prediction 2 likes lesion 1 best, which prefers prediction 1: lesion 2, its second choice, is missed
+    scores = {(1, 1): -1.0, (1, 2): -2.0, (2, 2): -3.0}
+    assert chosen(scores, "first_choice") == [(1, 1)]
+    assert chosen(scores, "greedy") == [(1, 1), (2, 2)]
+    # equally good lesions: the lower id; equally good predictions: both
+    assert chosen({(1, 1): 0.5, (2, 1): 0.5, (2, 2): 0.5}, "first_choice") == [(1, 1), (2, 2)]
+    assert chosen({(1, 1): 0.5, (1, 2): 0.5}, "first_choice") == [(1, 1), (1, 2)]
+    assert chosen({}, "first_choice") == []
+    assert chosen(scores, "many_to_one") == [(1, 1), (1, 2)]
+
+
+@settings(max_examples=100)
+@given(graphs)
+def test_first_choice_agrees_with_a_loop(scores):
+    proposals: dict[int, list[tuple[int, int]]] = {}
+    for j in {pair[1] for pair in scores}:
+        best = min((pair for pair in scores if pair[1] == j), key=lambda pair: (-scores[pair], pair))
+        proposals.setdefault(best[0], []).append(best)
+    expected = [
+        pair for mine in proposals.values() for pair in mine if scores[pair] == max(scores[other] for other in mine)
+    ]
+    assert chosen(scores, "first_choice") == sorted(expected)
+
+
 @settings(max_examples=100)
 @given(graphs)
 def test_greedy_agrees_with_a_loop(scores):

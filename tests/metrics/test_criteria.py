@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from monai_instance_loss.instances import Instances, instances_from_map, label_instances
-from monai_instance_loss.metrics.criteria import candidate_pairs
+from monai_instance_loss.metrics.criteria import candidate_pairs, center_distances
 from monai_instance_loss.metrics.overlaps import OverlapTable
 
 
@@ -115,6 +115,44 @@ def test_dilation_agrees_with_a_loop_over_voxels(case, distance, steps):
     assert sure <= found <= possible
 
 
+def test_center_distance_is_in_mm_and_within_one_sample():
+    # centres at voxels 0.5 and 3 of 2 mm: 5 mm apart; the other sample's prediction is nearer and no candidate
+    true = label_instances(torch.tensor([[[[1, 1, 0, 0]]], [[[0, 0, 0, 0]]]]))
+    pred = label_instances(torch.tensor([[[[0, 0, 0, 1]]], [[[1, 1, 0, 0]]]]))
+    spacing = torch.tensor([[1.0, 2.0], [1.0, 2.0]], dtype=torch.float64)
+    for threshold, inclusive, expected in ((5.0, False, []), (5.0, True, [(1, 1)]), (5.1, False, [(1, 1)])):
+        table = candidate_pairs(
+            true, pred, "center_distance", threshold=threshold, spacing=spacing, inclusive=inclusive
+        )
+        assert pairs_of(table) == expected
+        assert table.shared.tolist() == [0] * len(expected)
+
+
+@settings(max_examples=40)
+@given(map_pairs(), st.lists(st.sampled_from([0.5, 0.9, 3.0]), min_size=3))
+def test_center_distances_agree_with_a_loop(case, steps):
+    true, pred = case
+    dims = len(true.shape) - 2
+    spacing = torch.tensor(steps[:dims], dtype=torch.float64).expand(true.shape[0], dims)
+    expected = {}
+    for i, mine in enumerate(voxels_of(true), 1):
+        for j, others in enumerate(voxels_of(pred), 1):
+            if (mine[0][:2] == others[0][:2]).all():
+                step = (mine[:, 2:].mean(0) - others[:, 2:].mean(0)) * steps[:dims]
+                expected[i, j] = np.sqrt((step**2).sum())
+    table = candidate_pairs(true, pred, "center_distance", threshold=1e9, spacing=spacing)
+    assert pairs_of(table) == sorted(expected)
+    distances = center_distances(true, pred, table, spacing)
+    np.testing.assert_allclose(distances, [expected[pair] for pair in sorted(expected)], rtol=1e-12)
+
+
+def test_an_overlap_at_the_threshold_meets_it_where_that_is_included():
+    # 1 of 2 voxels
+    true, pred = row(1, 1), row(1, 0)
+    assert pairs_of(candidate_pairs(true, pred, "iou", 0.5)) == []
+    assert pairs_of(candidate_pairs(true, pred, "iou", 0.5, inclusive=True)) == [(1, 1)]
+
+
 def test_dilation_reaches_as_far_as_it_says_and_to_the_nearest():
     true, pred = row(1, 0, 0, 0, 0, 2), row(0, 0, 1, 0, 0, 0)
     spacing = torch.tensor([[1.0, 0.9]], dtype=torch.float64)
@@ -131,7 +169,7 @@ def test_spacing_of_each_sample_counts():
     assert pairs_of(candidate_pairs(true, pred, dilation_mm=2.0, spacing=spacing)) == [(1, 1)]
 
 
-@pytest.mark.parametrize("criterion", ["touch", "iou", "pred_center", "true_center", "dilated"])
+@pytest.mark.parametrize("criterion", ["touch", "iou", "pred_center", "true_center", "center_distance", "dilated"])
 @pytest.mark.parametrize(("n_true", "n_pred"), [(0, 1), (1, 0), (0, 0)])
 @pytest.mark.parametrize("shape", [(0, 1, 2, 2), (1, 1, 1, 1), (2, 1, 2, 2, 1)])
 def test_without_instances_there_are_no_pairs(criterion, n_true, n_pred, shape):

@@ -194,3 +194,38 @@ def test_one_partner_each(case, assignment, criterion):
     # an instance that matches nobody has no candidate whose other side is free
     free_true, free_pred = (~found for found in pairs.found())
     assert not (free_true[every.true_id - 1] & free_pred[every.pred_id - 1]).any()
+
+
+def test_centers_match_by_distance_and_ask_for_the_spacing():
+    true, pred = label_instances(row(1, 0, 0, 0, 0, 0, 1)), label_instances(row(0, 1, 0, 1, 0, 0, 0))
+    matching = Matching("center_distance", threshold=2.5, assignment="greedy")
+    # 1 mm and 3 mm to lesion 1, 5 mm and 3 mm to lesion 2
+    pairs = match_instances(true, pred, matching, spacing_mm=(1.0, 1.0))
+    assert (pairs.true_id.tolist(), pairs.pred_id.tolist()) == ([1], [1])
+    far = Matching("center_distance", threshold=3.5, assignment="optimal")
+    pairs = match_instances(true, pred, far, spacing_mm=(1.0, 1.0))
+    assert (pairs.true_id.tolist(), pairs.pred_id.tolist()) == ([1, 2], [1, 2])
+    with pytest.raises(ValueError, match="Expected `spacing_mm` to be given for `center_distance`, but got None"):
+        match_instances(true, pred, matching)
+
+
+def test_first_choice_is_made_on_the_distances_themselves():
+    true, pred = label_instances(row(0, 0, 1, 0, 0)), label_instances(row(1, 0, 0, 0, 1))
+    # both are 2 mm away
+    matching = Matching("center_distance", threshold=5, assignment="first_choice")
+    assert match_instances(true, pred, matching, (1.0, 1.0)).pred_id.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"criterion": "center_distance", "threshold": 0}, "`threshold` to be a distance above 0 mm, but got 0"),
+        ({"criterion": "iou", "threshold": 1.0}, r"`threshold` to be in \[0, 1\), but got 1.0"),
+        ({"criterion": "iou", "threshold": 1.1, "inclusive": True}, r"`threshold` to be in \[0, 1\], but got 1.1"),
+        ({"inclusive": True}, "`inclusive` to be False for the criterion 'touch', but got True"),
+    ],
+)
+def test_thresholds_are_checked(options, message):
+    with pytest.raises(ValueError, match=message):
+        Matching(**options)
+    assert Matching("iou", threshold=1.0, inclusive=True).inclusive
