@@ -17,6 +17,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from ignite.engine import Engine
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.losses import DiceCELoss
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -43,6 +44,11 @@ MANDATORY = {
 TENSOR_KEYS = {
     "type", "format", "modality", "num_channels", "spatial_shape", "dtype", "value_range", "is_patch_data",
     "channel_def",
+}  # fmt: skip
+
+METRICS = {
+    "instance_f1_one_to_one", "instance_f1", "instances_merged", "instances_split", "missed_instances",
+    "false_instances", "mean_dice",
 }  # fmt: skip
 
 
@@ -159,6 +165,29 @@ def test_baseline_differs_by_its_loss_only() -> None:
     torch.testing.assert_close(loss(logits, instances), expected(logits, (instances > 0).float()))
 
 
+def test_the_key_metric_is_not_met_by_merging() -> None:
+    # nine lesions of one voxel: a prediction of everything is one lesion, which merges all of them
+    label = torch.zeros(1, 9, 9, 9)
+    label[0, 1::3, 1::3, 4] = 1
+    parser = parsed("train")
+    (key,) = parser["validate"]["key_metric"]
+    engine = Engine(lambda engine, batch: batch)
+    for name, metric in {
+        **parser.get_parsed_content("validate#key_metric"),
+        **parser.get_parsed_content("validate#additional_metrics"),
+    }.items():
+        metric.attach(engine, name)
+    scores = engine.run([[{"pred": torch.ones_like(label), "label": label}]]).metrics
+    assert scores.keys() == METRICS
+    # an IoU of 1/729 with the best of them: no pair, so 0 of 1 and 0 of 9; by touch 1 of 1 and 9 of 9
+    assert scores[key] == 0
+    assert scores["instance_f1"] == 1
+    assert (scores["instances_merged"], scores["instances_split"]) == (1, 0)
+    assert (scores["missed_instances"], scores["false_instances"]) == (0, 0)
+    scores = engine.run([[{"pred": label, "label": label}]]).metrics
+    assert (scores[key], scores["instances_merged"]) == (1, 0)
+
+
 def test_overrides_reach_their_components() -> None:
     parser = parsed("train", epochs=3, learning_rate=0.5, spacing_mm=None, seed=7, **{"loss#threshold": 0.3})
     loss = parser.get_parsed_content("loss")
@@ -178,7 +207,7 @@ def test_training_leaves_checkpoint_and_a_curve_a_term(bundle: Path) -> None:
     assert {tag for tag in tags if tag.startswith("train_loss/")} == {
         "train_loss/pixel", "train_loss/instance", "train_loss/instance_pred"
     }  # fmt: skip
-    assert tags >= {"instance_f1", "instance_f1_pooled", "missed_instances", "false_instances", "mean_dice"}
+    assert tags >= METRICS
 
 
 def test_evaluation_leaves_predictions_tables_and_figure(bundle: Path, run: Any) -> None:
@@ -187,7 +216,7 @@ def test_evaluation_leaves_predictions_tables_and_figure(bundle: Path, run: Any)
     (prediction,) = (results / "predictions").rglob("*.nii.gz")
     case = prediction.parent.relative_to(results / "predictions")
     assert_on_grid_of(prediction, dataset_dir(bundle) / case / "FLAIR.nii.gz")
-    for name in ("instance_f1", "missed_instances", "false_instances", "mean_dice"):
+    for name in METRICS:
         rows = (results / f"{name}_raw.csv").read_text().splitlines()
         assert [row.split(",")[0] for row in rows] == ["filename", case.parent.as_posix()]
         assert name in (results / "metrics.csv").read_text()
