@@ -5,6 +5,7 @@ import logging
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -208,6 +209,34 @@ def test_training_leaves_checkpoint_and_a_curve_a_term(bundle: Path) -> None:
         "train_loss/pixel", "train_loss/instance", "train_loss/instance_pred"
     }  # fmt: skip
     assert tags >= METRICS
+
+
+def test_a_run_that_was_killed_ends_as_one_that_was_not(bundle: Path, run: Any, tmp_path: Path) -> None:
+    # killed without warning when the third of four epochs is over; epoch 2 was validated
+    kill = {"_target_": "StatsHandler", "epoch_print_logger": "$lambda engine: engine.state.epoch == 3 and os.kill("
+            "os.getpid(), 9)"}  # fmt: skip
+    (tmp_path / "kill.json").write_text(json.dumps({"+train#handlers": [kill]}))
+    options = {"epochs": 4, "val_interval": 2, "dataset_dir": str(dataset_dir(bundle))}
+    command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run"]
+    command += ["--config_file", str([*configs("train", folder=bundle / "configs"), str(tmp_path / "kill.json")])]
+    for key, value in (TINY | options | trained(tmp_path / "killed")).items():
+        command += [f"--{key}", str(value)]
+    done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, timeout=300)
+    assert done.returncode == -signal.SIGKILL, done.stderr[-3000:]
+    last = tmp_path / "killed" / "models" / "last.pt"
+    assert torch.load(last, weights_only=True)["trainer"]["iteration"] == 2
+    # "true" is what the command line gives
+    run("train", **trained(tmp_path / "killed"), **options, resume="true")
+    run("train", **trained(tmp_path / "whole"), **options)
+    for name in ("last.pt", "model.pt"):
+        killed, whole = (
+            torch.load(tmp_path / folder / "models" / name, weights_only=True) for folder in ("killed", "whole")
+        )
+        if name == "last.pt":
+            assert killed["trainer"]["iteration"] == 4
+            assert killed.pop("saver") == whole.pop("saver")
+        torch.testing.assert_close(killed, whole, rtol=0, atol=0)
+    assert {path.name for path in (tmp_path / "killed" / "models").iterdir()} == {"last.pt", "model.pt"}
 
 
 def test_evaluation_leaves_predictions_tables_and_figure(bundle: Path, run: Any) -> None:

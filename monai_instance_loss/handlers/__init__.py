@@ -1,4 +1,4 @@
-"""Ignite handlers: metrics for MONAI's engines, safe checkpoints, curves of the loss terms, a figure, a table."""
+"""Ignite handlers: metrics for MONAI's engines, safe checkpoints, resuming, curves of the loss terms, a figure, a table."""
 
 from monai_instance_loss.handlers.checkpoint import SafeCheckpointLoader, SafeCheckpointSaver
 from monai_instance_loss.handlers.figure import LesionFigureHandler
@@ -16,6 +16,7 @@ from monai_instance_loss.handlers.metrics import (
     PanopticQuality,
     WMHChallenge,
 )
+from monai_instance_loss.handlers.resume import ResumeHandler
 from monai_instance_loss.handlers.terminate import TerminateOnNan
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "LossTermsHandler",
     "MissedInstances",
     "PanopticQuality",
+    "ResumeHandler",
     "SafeCheckpointLoader",
     "SafeCheckpointSaver",
     "TerminateOnNan",
