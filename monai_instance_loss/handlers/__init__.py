@@ -1,6 +1,7 @@
-"""Ignite handlers: metrics for MONAI's engines, safe checkpoints, resuming, curves of the loss terms, a figure, a table."""
+"""Ignite handlers: metrics, safe checkpoints, resuming, console lines, curves of the loss terms, a figure, a table."""
 
 from monai_instance_loss.handlers.checkpoint import SafeCheckpointLoader, SafeCheckpointSaver
+from monai_instance_loss.handlers.console import EvaluationConsole, TrainingConsole
 from monai_instance_loss.handlers.figure import LesionFigureHandler
 from monai_instance_loss.handlers.lesion_table import LesionTableSaver
 from monai_instance_loss.handlers.loss_terms import LossTermsHandler
@@ -21,6 +22,7 @@ from monai_instance_loss.handlers.terminate import TerminateOnNan
 
 __all__ = [
     "ComponentScore",
+    "EvaluationConsole",
     "FalseInstances",
     "InstanceConfusionMatrix",
     "InstanceDice",
@@ -36,5 +38,6 @@ __all__ = [
     "SafeCheckpointLoader",
     "SafeCheckpointSaver",
     "TerminateOnNan",
+    "TrainingConsole",
     "WMHChallenge",
 ]

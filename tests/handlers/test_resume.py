@@ -26,7 +26,7 @@ def _no_seed_left() -> Any:
     set_determinism(None)
 
 
-class Killed(Exception):
+class ProcessEndError(Exception):
     """What stands for the end of a process."""
 
 
@@ -64,7 +64,7 @@ def train(
 
         @trainer.on(Events.ITERATION_COMPLETED(once=kill_at))
         def kill(engine: SupervisedTrainer) -> None:
-            raise Killed
+            raise ProcessEndError
 
     trainer.run()
     trainer.validator = validator
@@ -90,7 +90,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
 # of 3 iterations an epoch: in the third epoch, and between the validation of epoch 4 and the next
 @pytest.mark.parametrize(("kill_at", "left"), [(8, 2), (13, 4)])
 def test_a_killed_training_ends_as_one_that_was_not(tmp_path, whole, kill_at, left):
-    with pytest.raises(Killed):
+    with pytest.raises(ProcessEndError):
         train(tmp_path, kill_at=kill_at)
     assert torch.load(tmp_path / "last.pt", weights_only=True)["trainer"]["iteration"] == 3 * left
     resumed = outcome(tmp_path, train(tmp_path, resume=True))
@@ -101,7 +101,7 @@ def test_a_killed_training_ends_as_one_that_was_not(tmp_path, whole, kill_at, le
 
 
 def test_a_killed_first_epoch_starts_afresh(tmp_path, whole, caplog):
-    with pytest.raises(Killed):
+    with pytest.raises(ProcessEndError):
         train(tmp_path, kill_at=2)
     torch.manual_seed(0)
     with caplog.at_level(logging.WARNING):
@@ -127,7 +127,7 @@ def test_a_complete_training_has_nothing_left_to_do(tmp_path):
 def test_the_checkpoint_of_an_earlier_run_is_kept_and_never_resumed(tmp_path, caplog):
     train(tmp_path, epochs=2)
     earlier = (tmp_path / "last.pt").read_bytes()
-    with caplog.at_level(logging.WARNING), pytest.raises(Killed):
+    with caplog.at_level(logging.WARNING), pytest.raises(ProcessEndError):
         train(tmp_path, kill_at=1)
     assert f"{tmp_path}/last.pt is from an earlier run: it is kept as last_earlier_1.pt" in caplog.text
     assert (tmp_path / "last_earlier_1.pt").read_bytes() == earlier
