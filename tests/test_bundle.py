@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
@@ -21,6 +22,7 @@ import pytest
 import torch
 from ignite.engine import Engine
 from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.data import load_net_with_metadata
 from monai.losses import DiceCELoss
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -69,7 +71,8 @@ def parsed(*names: str, **override: Any) -> ConfigParser:
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the bundle after one epoch, run by command from a folder that is not the bundle's."""
     root = tmp_path_factory.mktemp("bundle") / "wmh_bundle"
-    shutil.copytree(CONFIGS, root / "configs")
+    # what git keeps of it, and nothing of the repository around it
+    shutil.copytree(CONFIGS.parent, root, ignore=shutil.ignore_patterns("data", "models", "output"))
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(root / "configs" / "train.yaml")]
     for key, value in TINY.items():
         command += [f"--{key}", str(value)]
@@ -119,9 +122,68 @@ def test_metadata_has_the_mandatory_keys() -> None:
         assert tensor.keys() >= TENSOR_KEYS
         assert len(tensor["channel_def"]) == tensor["num_channels"]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = " ".join(project["dependencies"] + project["optional-dependencies"]["bundle"])
+    own = f"{project['name']}>={project['version']}"
+    wanted = " ".join([own, *project["dependencies"], *project["optional-dependencies"]["bundle"]])
+    assert project["name"] in metadata["required_packages_version"]
     for name, version in metadata["required_packages_version"].items():
         assert f"{name}>={version.removesuffix('.0')}" in wanted
+
+
+def test_the_folder_carries_the_license() -> None:
+    assert (CONFIGS.parent / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+
+
+def test_monai_verifies_the_metadata(tmp_path: Path) -> None:
+    # where the schema would be downloaded to: the parts of it that say something, restated
+    tensor = {"type": "object", "required": sorted(TENSOR_KEYS)}
+    tensors = {"type": "object", "minProperties": 1, "additionalProperties": tensor}
+    schema = {
+        "type": "object",
+        "required": sorted(MANDATORY),
+        "properties": {
+            "network_data_format": {
+                "required": ["inputs", "outputs"], "properties": {"inputs": tensors, "outputs": tensors}
+            },
+            "required_packages_version": {"additionalProperties": {"type": "string"}},
+            "changelog": {"additionalProperties": {"type": "string"}},
+        },
+    }  # fmt: skip
+
+    def verify(schema: dict[str, Any]) -> None:
+        path = tmp_path / "schema.json"
+        path.write_text(json.dumps(schema))
+        checksum = hashlib.sha256(path.read_bytes()).hexdigest()
+        monai.bundle.verify_metadata(
+            meta_file=str(CONFIGS / "metadata.json"), filepath=str(path), hash_val=checksum, hash_type="sha256"
+        )
+
+    verify(schema)
+    with pytest.raises(ValueError, match="'no such key' is a required property"):
+        verify(schema | {"required": ["no such key"]})
+
+
+@pytest.mark.parametrize("name", ["train", "inference"])
+def test_monai_verifies_what_goes_in_and_out_of_the_network(name: str) -> None:
+    monai.bundle.verify_net_in_out(
+        "network_def", meta_file=str(CONFIGS / "metadata.json"), config_file=configs(name), device="cpu"
+    )
+
+
+def test_the_network_is_exported_as_torchscript(bundle: Path, tmp_path: Path) -> None:
+    features = {"network_def#features": TINY["network_def#features"]}
+    monai.bundle.ckpt_export(
+        "network_def", filepath=str(tmp_path / "model.ts"), ckpt_file=str(bundle / "models" / "model.pt"),
+        meta_file=str(bundle / "configs" / "metadata.json"),
+        config_file=configs("inference", folder=bundle / "configs"), **features,
+    )  # fmt: skip
+    exported, metadata, extra = load_net_with_metadata(str(tmp_path / "model.ts"), more_extra_files=["inference.json"])
+    assert metadata["name"] == "wmh_bundle"
+    assert json.loads(extra["inference.json"])["decision_threshold"] == 0.5
+    network = parsed("inference", **features).get_parsed_content("network_def").eval()
+    network.load_state_dict(torch.load(bundle / "models" / "model.pt", weights_only=True))
+    image = torch.rand(1, 2, 32, 32, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(exported.eval()(image), network(image))
 
 
 @pytest.mark.parametrize(
@@ -136,15 +198,6 @@ def test_configs_have_the_properties_of_a_bundle(names: list[str], workflow_type
     workflow._is_initialized = True
     # reading the properties builds the engines, and they every component
     assert workflow.check_properties() == []
-
-
-def test_network_has_the_channels_of_the_metadata() -> None:
-    tensors = json.loads((CONFIGS / "metadata.json").read_text())["network_data_format"]
-    network = parsed("inference").get_parsed_content("network_def")
-    image, pred = tensors["inputs"]["image"], tensors["outputs"]["pred"]
-    with torch.no_grad():
-        output = network(torch.rand(1, image["num_channels"], *image["spatial_shape"]))
-    assert output.shape == (1, pred["num_channels"], *pred["spatial_shape"])
 
 
 def test_inference_reads_images_as_training_does() -> None:
@@ -292,6 +345,63 @@ def test_inference_needs_no_labels_and_keeps_any_orientation(bundle: Path, run: 
     np.testing.assert_allclose(turned_p, straight_p, atol=1e-3)
     assert straight_p.std() > 0.01
     np.testing.assert_array_equal(nib.load(probability[1]).get_fdata() >= 0.3, nib.load(turned).get_fdata())
+
+
+def test_an_ensemble_saves_the_mean_of_the_probabilities(bundle: Path, run: Any, tmp_path: Path) -> None:
+    # the second network is the first with other weights in its last layer
+    weights = torch.load(bundle / "models" / "model.pt", weights_only=True)
+    weights = {name: value + 0.5 if name.startswith("final_conv") else value for name, value in weights.items()}
+    torch.save(weights, tmp_path / "second.pt")
+    paths = [str(bundle / "models" / "model.pt"), str(tmp_path / "second.pt")]
+    options = {"dataset_dir": str(dataset_dir(bundle) / "Utrecht"), "save_probabilities": True}
+    for number, path in enumerate(paths):
+        run("inference", ckpt_path=path, output_dir=str(tmp_path / str(number)), **options)
+    run("inference", "ensemble", ckpt_paths=paths, output_dir=str(tmp_path / "mean"), **options)
+    first, second, mean = (
+        nib.load(tmp_path / name / "0" / "pre" / "FLAIR_wmh_probability.nii.gz").get_fdata()
+        for name in ("0", "1", "mean")
+    )
+    assert abs(first - second).max() > 0.1
+    np.testing.assert_allclose(mean, (first + second) / 2, atol=1e-5)
+    mask = nib.load(tmp_path / "mean" / "0" / "pre" / "FLAIR_wmh.nii.gz").get_fdata()
+    np.testing.assert_array_equal(mask, mean >= 0.5)
+
+
+def scores_shown(console: str) -> dict[str, float]:
+    """The last line of scores on the console."""
+    line = [line for line in console.splitlines() if METRICS[0] + " " in line][-1]
+    found = dict(re.findall(r"(\w+) ([\d.e-]+|nan)", line))
+    return {name: float(found[name]) for name in METRICS}
+
+
+def test_two_ranks_see_the_scores_of_one(
+    bundle: Path, run: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # five cases of two kinds. Three for validation are two on one rank and one on the other
+    for number in range(5):
+        site = ("Utrecht", "GE3T")[number % 2]
+        shutil.copytree(dataset_dir(bundle) / site / "0", tmp_path / "data" / "site" / str(number))
+    options = trained(tmp_path) | {"dataset_dir": str(tmp_path / "data"), "split#val_fraction": 0.6}
+    command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    files = configs("train", "multi_gpu_train", folder=bundle / "configs")
+    command += ["-m", "monai.bundle", "run", "--config_file", str(files)]
+    for key, value in (TINY | options).items():
+        command += [f"--{key}", str(value)]
+    done = subprocess.run(
+        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    two_ranks = scores_shown(done.stdout)
+    with caplog.at_level(logging.INFO):
+        run("train", "evaluate", **options)
+    one_rank = scores_shown(caplog.text)
+    assert one_rank["false_instances"] > 0
+    assert two_ranks == pytest.approx(one_rank, rel=2e-3, nan_ok=True)
+    rows = (tmp_path / "output" / "evaluation" / "mean_dice_raw.csv").read_text().splitlines()
+    assert len(rows) == 1 + 3
+    # one rank writes: one file of curves, one line a validation
+    assert len(list((tmp_path / "output").glob("events.*"))) == 1
+    assert done.stdout.count("epoch 1, validation: ") == 1
 
 
 def test_a_case_without_t1_is_refused_by_name(bundle: Path, run: Any, tmp_path: Path) -> None:
