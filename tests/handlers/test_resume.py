@@ -2,17 +2,19 @@ from __future__ import annotations
 
 import logging
 import math
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 from monai.data import CacheDataset, DataLoader
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import LrScheduleHandler, MeanDice, ValidationHandler, from_engine
 from monai.transforms import Compose, RandGaussianNoised
 from monai.utils import set_determinism
+from torch.nn.parallel import DistributedDataParallel
 
 from monai_instance_loss.handlers import ResumeHandler, SafeCheckpointSaver
 
@@ -151,6 +153,43 @@ def test_what_is_not_finite_is_not_written(tmp_path):
     with pytest.raises(ValueError, match=r"last.pt to be finite, but got .* in 1 of 2 tensors, 'model.weight'"):
         trainer.run()
     assert not list(tmp_path.iterdir())
+
+
+def test_the_gradient_scaler_is_continued(tmp_path):
+    def scale(initial: float, epochs: int, resume: bool) -> float:
+        engine = Engine(lambda engine, batch: None)
+        engine.scaler = torch.amp.GradScaler("cpu", init_scale=initial)
+        ResumeHandler(tmp_path / "last.pt", {}, resume=resume).attach(engine)
+        engine.run([0], max_epochs=epochs)
+        return engine.scaler.get_scale()
+
+    assert scale(8.0, 1, False) == 8
+    assert scale(2.0, 2, True) == 8
+
+
+def continued(rank: int) -> list[Any]:
+    """Two ranks train a network for one epoch, and then, as another run, for a second one; each draws a number."""
+    folder = [tempfile.mkdtemp() if rank == 0 else None]
+    torch.distributed.broadcast_object_list(folder)
+    found: list[Any] = []
+    for epochs in (1, 2):
+        network = DistributedDataParallel(torch.nn.Linear(1, 1))
+        torch.nn.init.constant_(network.module.weight, 0.0)
+        engine = Engine(lambda engine, batch, network=network: network.module.weight.data.add_(1))
+        ResumeHandler(f"{folder[0]}/last.pt", {"model": network}, resume=epochs > 1).attach(engine)
+        engine.run([0], max_epochs=epochs)
+        found += [network.module.weight.item(), torch.rand(1).item()]
+    return [*found, list(torch.load(f"{folder[0]}/last.pt", weights_only=True)["model"])]
+
+
+def test_two_ranks_continue_from_one_file(two_ranks):
+    first, second = two_ranks(str(Path(__file__)), "continued")
+    # one step before the end of the first run, and one after it
+    assert (first[0], first[2]) == (second[0], second[2]) == (1, 2)
+    # ranks and epochs draw different numbers
+    assert len({first[1], first[3], second[1], second[3]}) == 4
+    # the network's own names, so that a single process can go on from it
+    assert first[4] == ["weight", "bias"]
 
 
 def test_bad_arguments_are_refused(tmp_path):
