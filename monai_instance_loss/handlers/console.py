@@ -98,7 +98,7 @@ class TrainingConsole:
         if epoch % self.interval and epoch not in (before + 1, epochs):
             return
         means = self._means()
-        weights = getattr(self.loss, "weights", {})
+        weights = _weights(self.loss)
         terms = ", ".join(
             f"{name} {value:.4g}" if weights.get(name, 1) == 1 else f"{weights[name]:g} x {name} {value:.4g}"
             for name, value in means.items()
@@ -165,6 +165,13 @@ class EvaluationConsole:
     def completed(self, engine: Engine) -> None:
         """Log what was written where."""
         _log_written(self.written)
+
+
+def _weights(loss: Any) -> Mapping[str, float]:
+    """Weights of the terms, of the loss itself or of the one inside MONAI's deep supervision."""
+    weights = getattr(loss, "weights", None)
+    inner = getattr(loss, "loss", None)
+    return weights if isinstance(weights, Mapping) else {} if inner is None else _weights(inner)
 
 
 def _scores(engine: Engine) -> str:

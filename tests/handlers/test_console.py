@@ -12,7 +12,7 @@ from monai.engines import SupervisedEvaluator
 from monai.handlers import ValidationHandler
 
 from monai_instance_loss.handlers import EvaluationConsole, TrainingConsole, console
-from monai_instance_loss.losses import InstanceLoss
+from monai_instance_loss.losses import DeepSupervisionLoss, InstanceLoss
 
 
 class Loss:
@@ -130,15 +130,18 @@ def test_one_line_a_validation_and_the_best_at_the_end(lines, tmp_path):
     assert lines[2].startswith("epoch 2, validation")
 
 
-def test_the_loss_shown_is_the_sum_of_the_terms_shown(lines):
-    loss = InstanceLoss(sigmoid=True, weights={"missed": 0.5, "instance_pred": 0})
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_the_loss_shown_is_the_sum_of_the_terms_shown(lines, wrapped):
+    inner = InstanceLoss(sigmoid=True, weights={"missed": 0.5, "instance_pred": 0})
+    # MONAI's has `weights` too: of its levels
+    loss = DeepSupervisionLoss(inner) if wrapped else inner
     target = torch.zeros(1, 1, 8, 8)
     target[0, 0, 2:4, 2:4] = 1
     engine = Engine(lambda engine, batch: [{"loss": loss(batch, target).item()}])
     TrainingConsole(loss).attach(engine)
     engine.run([torch.zeros(1, 1, 8, 8)])
     line = lines[0].replace("(", "").replace(")", "").replace(",", "").split()
-    numbers = {name: float(value) for name, value in pairwise(line) if name in loss.weights or name == "loss"}
+    numbers = {name: float(value) for name, value in pairwise(line) if name in inner.weights or name == "loss"}
     assert list(numbers) == ["loss", "pixel", "instance", "missed"]
     total = numbers["pixel"] + numbers["instance"] + 0.5 * numbers["missed"]
     assert numbers["loss"] == pytest.approx(total, abs=1e-3)
