@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -17,7 +20,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from ignite.engine import Engine
 from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.data import load_net_with_metadata
 from monai.losses import DiceCELoss
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -46,6 +51,11 @@ TENSOR_KEYS = {
     "channel_def",
 }  # fmt: skip
 
+METRICS = (
+    "instance_f1_one_to_one", "instance_f1", "instances_merged", "instances_split", "missed_instances",
+    "false_instances", "mean_dice",
+)  # fmt: skip
+
 
 def configs(*names: str, folder: Path = CONFIGS) -> list[str]:
     return [str(folder / f"{name}.yaml") for name in names]
@@ -62,7 +72,8 @@ def parsed(*names: str, **override: Any) -> ConfigParser:
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the bundle after one epoch, run by command from a folder that is not the bundle's."""
     root = tmp_path_factory.mktemp("bundle") / "wmh_bundle"
-    shutil.copytree(CONFIGS, root / "configs")
+    # what git keeps of it, and nothing of the repository around it
+    shutil.copytree(CONFIGS.parent, root, ignore=shutil.ignore_patterns("data", "models", "output"))
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(root / "configs" / "train.yaml")]
     for key, value in TINY.items():
         command += [f"--{key}", str(value)]
@@ -71,8 +82,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         command, cwd=elsewhere, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "instance_f1" in done.stdout
     assert not list(elsewhere.iterdir())
+    (root / "console.txt").write_text(done.stdout)
     return root
 
 
@@ -112,9 +123,68 @@ def test_metadata_has_the_mandatory_keys() -> None:
         assert tensor.keys() >= TENSOR_KEYS
         assert len(tensor["channel_def"]) == tensor["num_channels"]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = " ".join(project["dependencies"] + project["optional-dependencies"]["bundle"])
+    own = f"{project['name']}>={project['version']}"
+    wanted = " ".join([own, *project["dependencies"], *project["optional-dependencies"]["bundle"]])
+    assert project["name"] in metadata["required_packages_version"]
     for name, version in metadata["required_packages_version"].items():
         assert f"{name}>={version.removesuffix('.0')}" in wanted
+
+
+def test_the_folder_carries_the_license() -> None:
+    assert (CONFIGS.parent / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+
+
+def test_monai_verifies_the_metadata(tmp_path: Path) -> None:
+    # where the schema would be downloaded to: the parts of it that say something, restated
+    tensor = {"type": "object", "required": sorted(TENSOR_KEYS)}
+    tensors = {"type": "object", "minProperties": 1, "additionalProperties": tensor}
+    schema = {
+        "type": "object",
+        "required": sorted(MANDATORY),
+        "properties": {
+            "network_data_format": {
+                "required": ["inputs", "outputs"], "properties": {"inputs": tensors, "outputs": tensors}
+            },
+            "required_packages_version": {"additionalProperties": {"type": "string"}},
+            "changelog": {"additionalProperties": {"type": "string"}},
+        },
+    }  # fmt: skip
+
+    def verify(schema: dict[str, Any]) -> None:
+        path = tmp_path / "schema.json"
+        path.write_text(json.dumps(schema))
+        checksum = hashlib.sha256(path.read_bytes()).hexdigest()
+        monai.bundle.verify_metadata(
+            meta_file=str(CONFIGS / "metadata.json"), filepath=str(path), hash_val=checksum, hash_type="sha256"
+        )
+
+    verify(schema)
+    with pytest.raises(ValueError, match="'no such key' is a required property"):
+        verify(schema | {"required": ["no such key"]})
+
+
+@pytest.mark.parametrize("name", ["train", "inference"])
+def test_monai_verifies_what_goes_in_and_out_of_the_network(name: str) -> None:
+    monai.bundle.verify_net_in_out(
+        "network_def", meta_file=str(CONFIGS / "metadata.json"), config_file=configs(name), device="cpu"
+    )
+
+
+def test_the_network_is_exported_as_torchscript(bundle: Path, tmp_path: Path) -> None:
+    features = {"network_def#features": TINY["network_def#features"]}
+    monai.bundle.ckpt_export(
+        "network_def", filepath=str(tmp_path / "model.ts"), ckpt_file=str(bundle / "models" / "model.pt"),
+        meta_file=str(bundle / "configs" / "metadata.json"),
+        config_file=configs("inference", folder=bundle / "configs"), **features,
+    )  # fmt: skip
+    exported, metadata, extra = load_net_with_metadata(str(tmp_path / "model.ts"), more_extra_files=["inference.json"])
+    assert metadata["name"] == "wmh_bundle"
+    assert json.loads(extra["inference.json"])["decision_threshold"] == 0.5
+    network = parsed("inference", **features).get_parsed_content("network_def").eval()
+    network.load_state_dict(torch.load(bundle / "models" / "model.pt", weights_only=True))
+    image = torch.rand(1, 2, 32, 32, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(exported.eval()(image), network(image))
 
 
 @pytest.mark.parametrize(
@@ -129,15 +199,6 @@ def test_configs_have_the_properties_of_a_bundle(names: list[str], workflow_type
     workflow._is_initialized = True
     # reading the properties builds the engines, and they every component
     assert workflow.check_properties() == []
-
-
-def test_network_has_the_channels_of_the_metadata() -> None:
-    tensors = json.loads((CONFIGS / "metadata.json").read_text())["network_data_format"]
-    network = parsed("inference").get_parsed_content("network_def")
-    image, pred = tensors["inputs"]["image"], tensors["outputs"]["pred"]
-    with torch.no_grad():
-        output = network(torch.rand(1, image["num_channels"], *image["spatial_shape"]))
-    assert output.shape == (1, pred["num_channels"], *pred["spatial_shape"])
 
 
 def test_inference_reads_images_as_training_does() -> None:
@@ -160,6 +221,29 @@ def test_baseline_differs_by_its_loss_only() -> None:
     torch.testing.assert_close(loss(logits, instances), expected(logits, (instances > 0).float()))
 
 
+def test_the_key_metric_is_not_met_by_merging() -> None:
+    # nine lesions of one voxel: a prediction of everything is one lesion, which merges all of them
+    label = torch.zeros(1, 9, 9, 9)
+    label[0, 1::3, 1::3, 4] = 1
+    parser = parsed("train")
+    (key,) = parser["validate"]["key_metric"]
+    engine = Engine(lambda engine, batch: batch)
+    for name, metric in {
+        **parser.get_parsed_content("validate#key_metric"),
+        **parser.get_parsed_content("validate#additional_metrics"),
+    }.items():
+        metric.attach(engine, name)
+    scores = engine.run([[{"pred": torch.ones_like(label), "label": label}]]).metrics
+    assert scores.keys() == set(METRICS)
+    # an IoU of 1/729 with the best of them: no pair, so 0 of 1 and 0 of 9; by touch 1 of 1 and 9 of 9
+    assert scores[key] == 0
+    assert scores["instance_f1"] == 1
+    assert (scores["instances_merged"], scores["instances_split"]) == (1, 0)
+    assert (scores["missed_instances"], scores["false_instances"]) == (0, 0)
+    scores = engine.run([[{"pred": label, "label": label}]]).metrics
+    assert (scores[key], scores["instances_merged"]) == (1, 0)
+
+
 def test_overrides_reach_their_components() -> None:
     parser = parsed("train", epochs=3, learning_rate=0.5, spacing_mm=None, seed=7, **{"loss#threshold": 0.3})
     loss = parser.get_parsed_content("loss")
@@ -179,7 +263,51 @@ def test_training_leaves_checkpoint_and_a_curve_a_term(bundle: Path) -> None:
     assert {tag for tag in tags if tag.startswith("train_loss/")} == {
         "train_loss/pixel", "train_loss/instance", "train_loss/instance_pred"
     }  # fmt: skip
-    assert tags >= {"instance_f1", "instance_f1_pooled", "missed_instances", "false_instances", "mean_dice"}
+    assert tags >= set(METRICS)
+
+
+def test_the_console_shows_the_loss_one_line_a_validation_and_what_was_written(bundle: Path) -> None:
+    lines = (bundle / "console.txt").read_text().splitlines()
+    # one format: a time, a level, a message
+    shown = [line.split(" ", 2)[2] for line in lines if line and " INFO > " not in line and " INFO -" not in line][1:]
+    assert [line.split(":")[0] for line in shown] == [
+        "epoch 1/1", "epoch 1, validation", "done", "best instance_f1_one_to_one", "best model", "to resume", "curves"
+    ]  # fmt: skip
+    assert re.fullmatch(
+        r"epoch 1/1: loss [\d.]+ \(pixel [\d.]+, instance [\d.]+, instance_pred [\d.]+\), 0 s left", shown[0]
+    )
+    assert [part.split(" ")[0] for part in shown[1].split(": ")[1].split(";")[0].split(", ")] == list(METRICS)
+    assert shown[4:] == [
+        f"best model: {bundle}/models/model.pt", f"to resume: {bundle}/models/last.pt", f"curves: {bundle}/output"
+    ]  # fmt: skip
+
+
+def test_a_run_that_was_killed_ends_as_one_that_was_not(bundle: Path, run: Any, tmp_path: Path) -> None:
+    # killed without warning when the third of four epochs is over; epoch 2 was validated
+    kill = {"_target_": "StatsHandler", "epoch_print_logger": "$lambda engine: engine.state.epoch == 3 and os.kill("
+            "os.getpid(), 9)"}  # fmt: skip
+    (tmp_path / "kill.json").write_text(json.dumps({"+train#handlers": [kill]}))
+    options = {"epochs": 4, "val_interval": 2, "dataset_dir": str(dataset_dir(bundle))}
+    command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run"]
+    command += ["--config_file", str([*configs("train", folder=bundle / "configs"), str(tmp_path / "kill.json")])]
+    for key, value in (TINY | options | trained(tmp_path / "killed")).items():
+        command += [f"--{key}", str(value)]
+    done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, timeout=300)
+    assert done.returncode == -signal.SIGKILL, done.stderr[-3000:]
+    last = tmp_path / "killed" / "models" / "last.pt"
+    assert torch.load(last, weights_only=True)["trainer"]["iteration"] == 2
+    # "true" is what the command line gives
+    run("train", **trained(tmp_path / "killed"), **options, resume="true")
+    run("train", **trained(tmp_path / "whole"), **options)
+    for name in ("last.pt", "model.pt"):
+        killed, whole = (
+            torch.load(tmp_path / folder / "models" / name, weights_only=True) for folder in ("killed", "whole")
+        )
+        if name == "last.pt":
+            assert killed["trainer"]["iteration"] == 4
+            assert killed.pop("saver") == whole.pop("saver")
+        torch.testing.assert_close(killed, whole, rtol=0, atol=0)
+    assert {path.name for path in (tmp_path / "killed" / "models").iterdir()} == {"last.pt", "model.pt"}
 
 
 def test_evaluation_leaves_predictions_tables_and_figure(bundle: Path, run: Any) -> None:
@@ -188,7 +316,7 @@ def test_evaluation_leaves_predictions_tables_and_figure(bundle: Path, run: Any)
     (prediction,) = (results / "predictions").rglob("*.nii.gz")
     case = prediction.parent.relative_to(results / "predictions")
     assert_on_grid_of(prediction, dataset_dir(bundle) / case / "FLAIR.nii.gz")
-    for name in ("instance_f1", "missed_instances", "false_instances", "mean_dice"):
+    for name in METRICS:
         rows = (results / f"{name}_raw.csv").read_text().splitlines()
         assert [row.split(",")[0] for row in rows] == ["filename", case.parent.as_posix()]
         assert name in (results / "metrics.csv").read_text()
@@ -233,6 +361,63 @@ def test_inference_takes_an_operating_point(bundle: Path, run: Any, tmp_path: Pa
         probability.get_fdata(dtype=np.float32)[None], point, probability.header.get_zooms()
     )
     np.testing.assert_array_equal(nib.load(mask).get_fdata(), expected[0])
+
+
+def test_an_ensemble_saves_the_mean_of_the_probabilities(bundle: Path, run: Any, tmp_path: Path) -> None:
+    # the second network is the first with other weights in its last layer
+    weights = torch.load(bundle / "models" / "model.pt", weights_only=True)
+    weights = {name: value + 0.5 if name.startswith("final_conv") else value for name, value in weights.items()}
+    torch.save(weights, tmp_path / "second.pt")
+    paths = [str(bundle / "models" / "model.pt"), str(tmp_path / "second.pt")]
+    options = {"dataset_dir": str(dataset_dir(bundle) / "Utrecht"), "save_probabilities": True}
+    for number, path in enumerate(paths):
+        run("inference", ckpt_path=path, output_dir=str(tmp_path / str(number)), **options)
+    run("inference", "ensemble", ckpt_paths=paths, output_dir=str(tmp_path / "mean"), **options)
+    first, second, mean = (
+        nib.load(tmp_path / name / "0" / "pre" / "FLAIR_wmh_probability.nii.gz").get_fdata()
+        for name in ("0", "1", "mean")
+    )
+    assert abs(first - second).max() > 0.1
+    np.testing.assert_allclose(mean, (first + second) / 2, atol=1e-5)
+    mask = nib.load(tmp_path / "mean" / "0" / "pre" / "FLAIR_wmh.nii.gz").get_fdata()
+    np.testing.assert_array_equal(mask, mean >= 0.5)
+
+
+def scores_shown(console: str) -> dict[str, float]:
+    """The last line of scores on the console."""
+    line = [line for line in console.splitlines() if METRICS[0] + " " in line][-1]
+    found = dict(re.findall(r"(\w+) ([\d.e-]+|nan)", line))
+    return {name: float(found[name]) for name in METRICS}
+
+
+def test_two_ranks_see_the_scores_of_one(
+    bundle: Path, run: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # five cases of two kinds. Three for validation are two on one rank and one on the other
+    for number in range(5):
+        site = ("Utrecht", "GE3T")[number % 2]
+        shutil.copytree(dataset_dir(bundle) / site / "0", tmp_path / "data" / "site" / str(number))
+    options = trained(tmp_path) | {"dataset_dir": str(tmp_path / "data"), "split#val_fraction": 0.6}
+    command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    files = configs("train", "multi_gpu_train", folder=bundle / "configs")
+    command += ["-m", "monai.bundle", "run", "--config_file", str(files)]
+    for key, value in (TINY | options).items():
+        command += [f"--{key}", str(value)]
+    done = subprocess.run(
+        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    two_ranks = scores_shown(done.stdout)
+    with caplog.at_level(logging.INFO):
+        run("train", "evaluate", **options)
+    one_rank = scores_shown(caplog.text)
+    assert one_rank["false_instances"] > 0
+    assert two_ranks == pytest.approx(one_rank, rel=2e-3, nan_ok=True)
+    rows = (tmp_path / "output" / "evaluation" / "mean_dice_raw.csv").read_text().splitlines()
+    assert len(rows) == 1 + 3
+    # one rank writes: one file of curves, one line a validation
+    assert len(list((tmp_path / "output").glob("events.*"))) == 1
+    assert done.stdout.count("epoch 1, validation: ") == 1
 
 
 def test_a_case_without_t1_is_refused_by_name(bundle: Path, run: Any, tmp_path: Path) -> None:

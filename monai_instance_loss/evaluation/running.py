@@ -126,7 +126,8 @@ def run_cases(
 ) -> Iterator[CaseResult]:
     """Score cases in worker processes of one thread each; results come as cases are done, and none is kept.
 
-    Source: see ``score_files``. A process that dies, for lack of memory say, costs the case that it was at and no other.
+    Source: see ``score_files``. A process that dies, for lack of memory say, costs the case that it was at, and no
+    other.
 
     Args:
         cases: from ``pair_files``.

@@ -1,6 +1,7 @@
-"""Ignite handlers: metrics for MONAI's engines, safe checkpoints, curves of the loss terms, a figure, a table."""
+"""Ignite handlers: metrics, safe checkpoints, resuming, console lines, curves of the loss terms, a figure, a table."""
 
 from monai_instance_loss.handlers.checkpoint import SafeCheckpointLoader, SafeCheckpointSaver
+from monai_instance_loss.handlers.console import EvaluationConsole, TrainingConsole
 from monai_instance_loss.handlers.figure import LesionFigureHandler
 from monai_instance_loss.handlers.lesion_table import LesionTableSaver
 from monai_instance_loss.handlers.loss_terms import LossTermsHandler
@@ -17,10 +18,12 @@ from monai_instance_loss.handlers.metrics import (
     PanopticQuality,
     WMHChallenge,
 )
+from monai_instance_loss.handlers.resume import ResumeHandler
 from monai_instance_loss.handlers.terminate import TerminateOnNan
 
 __all__ = [
     "ComponentScore",
+    "EvaluationConsole",
     "FalseInstances",
     "InstanceAveragePrecision",
     "InstanceConfusionMatrix",
@@ -33,8 +36,10 @@ __all__ = [
     "LossTermsHandler",
     "MissedInstances",
     "PanopticQuality",
+    "ResumeHandler",
     "SafeCheckpointLoader",
     "SafeCheckpointSaver",
     "TerminateOnNan",
+    "TrainingConsole",
     "WMHChallenge",
 ]

@@ -29,7 +29,8 @@ class SafeCheckpointSaver(CheckpointSaver):
 
     Convention: a checkpoint is written beside its place and renamed, so that a killed process leaves the one before. A
     file that this handler finds and did not write, as that of an earlier run, is renamed to ``<name>_earlier_<n>`` when
-    the first checkpoint takes its place, and a warning says so. A key metric of NaN is worse than any number.
+    the first checkpoint takes its place, and a warning says so. A key metric of NaN is worse than any number. The best
+    checkpoint that a state names is no earlier run's: a run that is resumed goes on with its own file.
 
     Raises:
         ValueError: when a tensor to save holds NaN or infinity; nothing is written.
@@ -50,11 +51,28 @@ class SafeCheckpointSaver(CheckpointSaver):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         best, written = self._key_metric_checkpoint, set[Path]()
+        self._written = written
         for checkpoint in (self._final_checkpoint, best, self._interval_checkpoint):
             if checkpoint is not None:
                 checkpoint.save_handler = _WholeFiles(checkpoint.save_handler, written, self._warn)
         if best is not None:
             best.score_function = _nan_is_worst(best.score_function)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best checkpoint so far, its score and its file; empty without ``save_key_metric``."""
+        best = self._key_metric_checkpoint
+        return {} if best is None else dict(best.state_dict())
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from what ``state_dict`` gave.
+
+        Args:
+            state_dict: the state of the saver of the run that is resumed.
+        """
+        best = self._key_metric_checkpoint
+        if best is not None:
+            best.load_state_dict(state_dict)
+            self._written.update(best.save_handler.path_of(item.filename) for item in best._saved)
 
     def _warn(self, message: str) -> None:
         # the logger is the engine's from `attach` on
@@ -92,7 +110,7 @@ class SafeCheckpointLoader(CheckpointLoader):
             checkpoint = torch.load(self.load_path, map_location="cpu", weights_only=True)
         except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
             raise ValueError(f"Expected `load_path` to be a checkpoint, but got {self.load_path}: {error}") from error
-        _check_finite(checkpoint, f"in {self.load_path}")
+        check_finite(checkpoint, f"in {self.load_path}")
         super().__call__(engine)
 
 
@@ -107,14 +125,15 @@ class _WholeFiles(DiskSaver):
         self.outdated: list[Path] = []
 
     def __call__(self, checkpoint: Mapping, filename: str, metadata: Mapping | None = None) -> None:
-        path = self._path(filename)
-        _check_finite(checkpoint, f"to save as {path}")
+        path = self.path_of(filename)
+        check_finite(checkpoint, f"to save as {path}")
         if idist.get_rank() != self.save_on_rank:
             return
         with whole_file(path) as temporary:
             torch.save(checkpoint, temporary)
             if path.exists() and path not in self.written:
-                self._keep(path)
+                kept = set_aside(path)
+                self.warn(f"{path} is from an earlier run, whose model may be better: it is kept as {kept.name}.")
         self.written.add(path)
         for other in self.outdated:
             if other != path:
@@ -124,17 +143,20 @@ class _WholeFiles(DiskSaver):
     def remove(self, filename: str) -> None:
         """Take note of a file to delete: ignite asks for it before the one that follows is written."""
         if idist.get_rank() == self.save_on_rank:
-            self.outdated.append(self._path(filename))
+            self.outdated.append(self.path_of(filename))
 
-    def _path(self, filename: str) -> Path:
+    def path_of(self, filename: str) -> Path:
+        """Where a checkpoint of this name is."""
         return Path(self.dirname, self.filename or filename)
 
-    def _keep(self, path: Path) -> None:
-        number = 1
-        while (kept := path.with_name(f"{path.stem}_earlier_{number}{path.suffix}")).exists():
-            number += 1
-        os.replace(path, kept)
-        self.warn(f"{path} is from an earlier run, whose model may be better: it is kept as {kept.name}.")
+
+def set_aside(path: Path) -> Path:
+    """Rename a file to the first free ``<name>_earlier_<n>`` and give the new path."""
+    number = 1
+    while (kept := path.with_name(f"{path.stem}_earlier_{number}{path.suffix}")).exists():
+        number += 1
+    os.replace(path, kept)
+    return kept
 
 
 def _nan_is_worst(score: Callable[[Engine], float]) -> Callable[[Engine], float]:
@@ -146,7 +168,8 @@ def _nan_is_worst(score: Callable[[Engine], float]) -> Callable[[Engine], float]
     return compared
 
 
-def _check_finite(checkpoint: Any, where: str) -> None:
+def check_finite(checkpoint: Any, where: str) -> None:
+    """Refuse a checkpoint that holds NaN or infinity in a tensor, however deep."""
     tensors = dict(_tensors(checkpoint, ""))
     odd = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
     if odd:

@@ -21,6 +21,7 @@ from monai_instance_loss.losses.engine.overlap import Overlap, VoxelOverlap
 from monai_instance_loss.losses.engine.reduction import Averaging
 from monai_instance_loss.losses.engine.region import ImageLoss
 from monai_instance_loss.losses.pixel.default import default_pixel_loss
+from monai_instance_loss.losses.pixel.foreign import explain_pixel_options
 
 __all__ = ["OverlapLoss", "Term", "TermsLoss", "over_samples"]
 
@@ -73,6 +74,11 @@ class TermsLoss(_Loss, ABC):
     last_terms: dict[str, torch.Tensor] | None
 
     __prepare_scriptable__ = refuse_scripting
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = explain_pixel_options(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(
         self,
