@@ -56,6 +56,17 @@ def test_there_are_notebooks():
     assert NOTEBOOKS
 
 
+def drawn_png() -> bytes:
+    """Noise in grey with one thin line in colour, as a lesion drawn on a scan."""
+    figure = Figure(figsize=(4, 3))
+    axis = figure.subplots()
+    axis.imshow(np.random.default_rng(0).random((60, 80)), cmap="gray")
+    axis.plot([10, 40], [10, 30], color="#6cc8ff")
+    png = io.BytesIO()
+    figure.savefig(png, format="png")
+    return png.getvalue()
+
+
 @pytest.mark.parametrize("columns", [1, 3])
 def test_an_empty_frame_is_not_a_figure(columns):
     figure = Figure(figsize=(4 * columns, 3))
@@ -108,6 +119,34 @@ def test_links_lead_somewhere(path):
     links = re.findall(r"\]\(([^)#:]+)\)|src=\"([^\":]+)\"", text)
     missing = [link for pair in links for link in pair if link and not (TUTORIALS / link).exists()]
     assert not missing
+
+
+@pytest.mark.notebooks
+def test_what_differs_from_run_to_run_is_taken_out():
+    import nbformat
+
+    picture = base64.b64encode(drawn_png()).decode()
+    cell = nbformat.v4.new_code_cell(
+        "1", execution_count=7, metadata={"tags": ["picture"], "execution": {"at": "10:00"}}
+    )
+    cell.outputs = [
+        nbformat.v4.new_output("display_data", {"image/png": picture, "text/plain": "<Figure at 0x7f>"}),
+        nbformat.v4.new_output("execute_result", {"text/plain": "1"}, execution_count=7),
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"language_info": {"name": "python", "version": "3.11"}})
+    runner().clean(notebook)
+    assert "version" not in notebook.metadata.language_info
+    assert cell.metadata == {"tags": ["picture"]}
+    assert cell.execution_count is None
+    shown, result = cell.outputs
+    assert set(shown.data) == {"image/png"}
+    assert result.execution_count is None
+    before, after = (
+        np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+        for png in (drawn_png(), base64.b64decode(shown.data["image/png"]))
+    )
+    # fewer colours, which nobody sees: a few steps of 255
+    assert np.abs(before - after).max() <= 8
 
 
 @pytest.mark.notebooks
