@@ -36,7 +36,7 @@ def executed(path: Path, fast: bool) -> nbformat.NotebookNode:
     environment = {**os.environ, FAST: str(int(fast)), "TQDM_DISABLE": "1", "TUTORIALS": str(HERE)}
     with tempfile.TemporaryDirectory() as folder:
         where = {"metadata": {"path": folder}}
-        client = NotebookClient(notebook, timeout=600, kernel_name="python3", coalesce_streams=True, resources=where)
+        client = NotebookClient(notebook, timeout=1800, kernel_name="python3", coalesce_streams=True, resources=where)
         client.execute(env=environment)
     return notebook
 
