@@ -160,4 +160,3 @@ def test_a_notebook_runs_from_top_to_bottom(path):
     assert len(figures) == len(pngs(stored(path)))
     for png in figures:
         assert_drawn(png)
-    assert not [output for output in outputs(notebook) if output.get("name") == "stderr"]
