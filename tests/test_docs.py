@@ -1,0 +1,64 @@
+"""The reference pages: made without a warning, every public name on them, and each page to be found from the first."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+import warnings
+from pathlib import Path
+
+import pytest
+
+import monai_instance_loss
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = Path(monai_instance_loss.__file__).parent
+
+(COMMAND,) = re.findall(r"python -W error::UserWarning -m pdoc (.*)", (ROOT / "README.md").read_text())
+
+
+def command() -> tuple[list[str], list[str]]:
+    """The options of the README's command without the output folder, and its modules."""
+    *options, modules = shlex.split(COMMAND)
+    name, listed = re.fullmatch(r"(\w+)\{(.*)\}", modules).groups()
+    at = options.index("-o")
+    return options[:at] + options[at + 2 :], [name + part for part in listed.split(",")]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    pdoc = pytest.importorskip("pdoc.__main__")
+    folder = tmp_path_factory.mktemp("site")
+    options, modules = command()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        pdoc.cli([*options, "-o", str(folder), *modules])
+    return folder
+
+
+def page(site: Path, module: str) -> Path:
+    return site / (module.replace(".", "/") + ".html")
+
+
+def test_the_command_names_every_public_package():
+    packages = {f"monai_instance_loss.{path.parent.name}" for path in PACKAGE.glob("*/__init__.py")}
+    assert packages | {"monai_instance_loss", "monai_instance_loss.losses.pixel"} == set(command()[1])
+
+
+@pytest.mark.parametrize("module", command()[1])
+def test_every_public_name_is_on_a_page(site, module):
+    html = page(site, module).read_text()
+    for name in getattr(importlib.import_module(module), "__all__", []):
+        assert f'id="{name}"' in html, name
+
+
+def test_every_page_is_found_from_the_first(site):
+    (start,) = re.findall(r"url=\./([^\"]+)", (site / "index.html").read_text())
+    found, left = set(), {(site / start).resolve()}
+    while left:
+        current = left.pop()
+        found.add(current)
+        links = re.findall(r'href="([^"#?:$]+\.html)', current.read_text())
+        left |= {(current.parent / link).resolve() for link in links} - found
+    assert found == {path.resolve() for path in site.rglob("*.html")} - {(site / "index.html").resolve()}
