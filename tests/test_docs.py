@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import html
 import importlib
+import inspect
 import re
 import shlex
 import warnings
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 import monai_instance_loss
+from monai_instance_loss import losses
+from monai_instance_loss.losses import pixel
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(monai_instance_loss.__file__).parent
 
 (COMMAND,) = re.findall(r"python -W error::UserWarning -m pdoc (.*)", (ROOT / "README.md").read_text())
+
+
+# bases have no formula of their own, MONAI's and torch's losses have their own pages
+LOSSES = {
+    f"{home.__name__}.{name}": getattr(home, name)
+    for home in (losses, pixel)
+    for name in home.__all__
+    if inspect.isclass(getattr(home, name))
+    and issubclass(getattr(home, name), nn.Module)
+    and getattr(home, name).__module__.startswith("monai_instance_loss")
+    and not inspect.isabstract(getattr(home, name))
+}
 
 
 def command() -> tuple[list[str], list[str]]:
@@ -62,3 +79,22 @@ def test_every_page_is_found_from_the_first(site):
         links = re.findall(r'href="([^"#?:$]+\.html)', current.read_text())
         left |= {(current.parent / link).resolve() for link in links} - found
     assert found == {path.resolve() for path in site.rglob("*.html")} - {(site / "index.html").resolve()}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_begins_with_its_formula(name):
+    summary, after, *_ = inspect.getdoc(LOSSES[name]).split("\n\n")
+    # an equation on a line of its own, or an expression in the summary
+    assert re.fullmatch(r"\$\$.+\$\$", after) or re.search(r" [-+/*=] |\^|-\(", summary), summary
+
+
+def test_formulas_reach_the_page_as_they_are_written(site):
+    checked = 0
+    for name, loss in LOSSES.items():
+        written = re.findall(r"^\$\$.+\$\$$", inspect.getdoc(loss), re.MULTILINE)
+        shown = page(site, name.rpartition(".")[0]).read_text()
+        assert "mathjax" in shown.lower()
+        for formula in written:
+            assert f"<p>{html.escape(formula, quote=False)}</p>" in shown, formula
+        checked += len(written)
+    assert checked >= 10
