@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monai_instance_loss._optional import import_extra
 from monai_instance_loss.evaluation.lesion_slice import LesionSlice
 
 __all__ = ["draw_lesions"]
+
+Figure = import_extra("matplotlib.figure", "Figure")
 
 # readable without colour too: line style and shape say the same
 _STYLES: dict[str, dict[str, Any]] = {
@@ -39,9 +42,8 @@ def draw_lesions(slices: Sequence[LesionSlice]) -> Any:
 
     Raises:
         ValueError: ``slices`` is empty.
+        OptionalImportError: matplotlib is not installed.
     """
-    from matplotlib.figure import Figure
-
     if not slices:
         raise ValueError("Expected `slices` to hold at least 1 slice, but got none.")
     heights = [

@@ -110,8 +110,7 @@ class InstanceBoxGIoULoss(_InstanceBoxLoss):
     projections of a mask is from BoxInst, Tian et al., CVPR 2021, arXiv 2012.02310; the rest is ours. The bounding box
     of a component has no gradient. Instead, for each true instance G, with R = G united with the voxels off the target
     of the predicted components that touch it, an edge of the *soft box* is the mean, over thresholds u drawn evenly
-    from (0, max p], of that edge of the bounding box of {p >= u} in R: that box itself where p is 0 or 1. Boxes are in
-    voxels; GIoU does not mind anisotropic ones.
+    from (0, max p], of that edge of the bounding box of {p >= u} in R: that box itself where p is 0 or 1. In voxels.
 
     Differentiable in ``input``: L through the edges of the soft box, which for each projection is through its largest
     voxels, and presence through all voxels of a lesion; components, regions and the q before L are held fixed. Shapes:

@@ -7,15 +7,13 @@ from typing import Unpack
 
 import torch
 from monai.transforms.utils import distance_transform_edt
-from monai.utils import optional_import
 
+from monai_instance_loss._optional import import_extra
 from monai_instance_loss.instances.spacing import checked_spacing, resolved_spacing
 from monai_instance_loss.losses.engine.batch import Batch
 from monai_instance_loss.losses.engine.region import ImageLoss, InputKeywords
 
 __all__ = ["DistancePenalisedCELoss", "distance_maps", "distance_to", "signed_distance"]
-
-_MISSING = "{} (install it with `pip install monai_instance_loss[bundle]`)"
 
 
 def distance_to(mask: torch.Tensor, spacing_mm: Sequence[float] | None = None) -> torch.Tensor:
@@ -44,7 +42,7 @@ def distance_to(mask: torch.Tensor, spacing_mm: Sequence[float] | None = None) -
     rows = mask.flatten(1).any(1).nonzero().squeeze(1).cpu()
     if rows.numel():
         # MONAI's wrapper does not say what to install; the placeholder of a missing scipy does, on first use
-        optional_import("scipy.ndimage", descriptor=_MISSING)[0].distance_transform_edt  # noqa: B018
+        import_extra("scipy.ndimage").distance_transform_edt  # noqa: B018
         away = ~mask.detach().cpu()[rows]
         distance[rows] = torch.as_tensor(distance_transform_edt(away.numpy(), sampling=list(sampling)))
     return distance.to(mask.device)
