@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+import yaml
 from torch import nn
 
 import monai_instance_loss
@@ -20,7 +21,9 @@ from monai_instance_loss.losses import pixel
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(monai_instance_loss.__file__).parent
 
-(COMMAND,) = re.findall(r"python -W error::UserWarning -m pdoc (.*)", (ROOT / "README.md").read_text())
+README = (ROOT / "README.md").read_text()
+
+(COMMAND,) = re.findall(r"python -W error::UserWarning -m pdoc (.*)", README)
 
 
 # bases have no formula of their own, MONAI's and torch's losses have their own pages
@@ -98,3 +101,12 @@ def test_formulas_reach_the_page_as_they_are_written(site):
             assert f"<p>{html.escape(formula, quote=False)}</p>" in shown, formula
         checked += len(written)
     assert checked >= 10
+
+
+def test_the_front_page_cites_what_the_citation_file_lists():
+    listed = yaml.safe_load((ROOT / "CITATION.cff").read_text())["references"]
+    numbers = {item["value"] for paper in listed for item in paper.get("identifiers", [])}
+    numbers |= {f"doi:{paper['doi']}" for paper in listed if "doi" in paper}
+    cited = set(re.findall(r"\[((?:doi|arXiv):[^]]+)\]", README))
+    assert cited
+    assert cited <= numbers
