@@ -5,9 +5,11 @@ from __future__ import annotations
 import html
 import importlib
 import inspect
+import os
 import re
 import shlex
-import warnings
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,12 +50,18 @@ def command() -> tuple[list[str], list[str]]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    pdoc = pytest.importorskip("pdoc.__main__")
+    pytest.importorskip("pdoc")
     folder = tmp_path_factory.mktemp("site")
     options, modules = command()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        pdoc.cli([*options, "-o", str(folder), *modules])
+    # in a process of its own, where no test has changed a module
+    run = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-m", "pdoc", *options, "-o", str(folder), *modules],
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stderr
     return folder
 
 
@@ -66,6 +74,7 @@ def test_the_command_names_every_public_package():
     assert packages | {"monai_instance_loss", "monai_instance_loss.losses.pixel"} == set(command()[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", command()[1])
 def test_every_public_name_is_on_a_page(site, module):
     html = page(site, module).read_text()
@@ -73,6 +82,7 @@ def test_every_public_name_is_on_a_page(site, module):
         assert f'id="{name}"' in html, name
 
 
+@pytest.mark.slow
 def test_every_page_is_found_from_the_first(site):
     (start,) = re.findall(r"url=\./([^\"]+)", (site / "index.html").read_text())
     found, left = set(), {(site / start).resolve()}
@@ -91,6 +101,7 @@ def test_every_loss_begins_with_its_formula(name):
     assert re.fullmatch(r"\$\$.+\$\$", after) or re.search(r" [-+/*=] |\^|-\(", summary), summary
 
 
+@pytest.mark.slow
 def test_formulas_reach_the_page_as_they_are_written(site):
     checked = 0
     for name, loss in LOSSES.items():
