@@ -1,5 +1,11 @@
 """Instance-level (lesion-level) losses, metrics and transforms for MONAI.
 
+Where things are: ``monai_instance_loss.losses`` and, on voxels, ``monai_instance_loss.losses.pixel``;
+``monai_instance_loss.metrics``, with ``monai_instance_loss.handlers`` for engines; ``monai_instance_loss.transforms``;
+``monai_instance_loss.evaluation`` of folders of masks; ``monai_instance_loss.analysis`` of a loss before any training;
+``monai_instance_loss.instances``, which labels and sums for all of them; ``monai_instance_loss.data``, synthetic
+brains; ``monai_instance_loss.reference``, the published signatures.
+
 Every loss, in ``monai_instance_loss.losses`` (those from ``BinaryCELoss`` on in ``losses.pixel``). *Criterion*:
 also usable as ``instance_loss`` of the instance losses, in one pass over all regions.
 

@@ -1,7 +1,5 @@
 """How much gradient a lesion receives from a loss, by its size, the other lesions and the background."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from itertools import product

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from monai_instance_loss._checks import checked_count
 from monai_instance_loss._folders import walk_files
-from monai_instance_loss._optional import import_extra
+from monai_instance_loss._optional import import_extra, require_extra
 from monai_instance_loss._whole_file import whole_file
 
 from .cases import WMH_NAME, find_wmh_cases
@@ -61,7 +61,7 @@ def write_wmh_dataset(
         TypeError: when an argument has the wrong type.
         ValueError: when an argument is out of range.
         FileExistsError: when ``root`` already holds a case or an unfinished data set.
-        OptionalImportError: when nilearn is not installed.
+        ImportError: when the extra ``bundle`` is not installed.
 
     Example:
         >>> import tempfile
@@ -70,6 +70,7 @@ def write_wmh_dataset(
         ...     [case["case"] for case in write_wmh_dataset(root, **options)]
         ['Utrecht/0']
     """
+    require_extra("nilearn", "scipy", "tqdm")
     checked_count("cases_per_site", cases_per_site, minimum=1)
     checked_count("seed", seed, minimum=0)
     _check_sites(sites)

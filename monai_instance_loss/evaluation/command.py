@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from monai_instance_loss._optional import require_extra
 from monai_instance_loss.evaluation.arguments import make_parser
 from monai_instance_loss.evaluation.stopping import Stopped, die_of, raised_signals
 from monai_instance_loss.evaluation.tables import printable
 from monai_instance_loss.evaluation.tune_command import run_tune
 
 __all__ = ["main"]
-
-_EXTRAS = {"tqdm": "tqdm", "matplotlib": "matplotlib", "scipy": "scipy", "ignite": "pytorch-ignite"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,12 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.models = _models(_first_model(options), options.compare)
         except ValueError as error:
             parser.error(str(error))
-    missing = [package for module, package in _EXTRAS.items() if importlib.util.find_spec(module) is None]
-    if missing:
-        return _stop(
-            f"Expected the extra `bundle` to be installed, but got no {', '.join(missing)}: run "
-            '`pip install "monai_instance_loss[bundle]"`.'
-        )
+    try:
+        require_extra("tqdm", "matplotlib", "scipy")
+    except ImportError as error:
+        return _stop(str(error))
     options.command_line = " ".join(["python -m monai_instance_loss", *map(_quoted, arguments)])
     try:
         with raised_signals():

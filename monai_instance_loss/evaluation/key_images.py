@@ -1,4 +1,4 @@
-"""A picture of each of the worst cases, with missed and false lesions marked. Needs matplotlib and pytorch-ignite."""
+"""A picture of each of the worst cases, with missed and false lesions marked. Needs matplotlib."""
 
 from __future__ import annotations
 

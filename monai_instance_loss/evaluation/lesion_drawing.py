@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from monai_instance_loss._optional import import_extra
 from monai_instance_loss.evaluation.lesion_marks import (
     draw_legend,
     grey_window,
@@ -19,6 +20,8 @@ from monai_instance_loss.evaluation.lesion_slice import LesionSlice
 from monai_instance_loss.evaluation.lesion_zoom import LesionZoom
 
 __all__ = ["draw_lesions"]
+
+Figure = import_extra("matplotlib.figure", "Figure")
 
 _SCALE_BAR_MM = 20
 _ZOOM_BAR_MM = 5
@@ -43,9 +46,8 @@ def draw_lesions(slices: Sequence[LesionSlice], zooms: Sequence[LesionZoom] = ()
 
     Raises:
         ValueError: ``slices`` is empty.
+        OptionalImportError: matplotlib is not installed.
     """
-    from matplotlib.figure import Figure
-
     if not slices:
         raise ValueError("Expected `slices` to hold at least 1 slice, but got none.")
     heights = [

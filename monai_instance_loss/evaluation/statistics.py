@@ -1,7 +1,5 @@
 """Intervals and tests: by resampling cases, of proportions, and of pairs. Needs scipy."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple

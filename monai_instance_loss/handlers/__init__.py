@@ -1,5 +1,9 @@
 """Ignite handlers: metrics, safe checkpoints, resuming, console lines, curves of the loss terms, a figure, a table."""
 
+from monai_instance_loss._optional import require_extra
+
+require_extra("ignite")
+
 from monai_instance_loss.handlers.checkpoint import SafeCheckpointLoader, SafeCheckpointSaver
 from monai_instance_loss.handlers.console import EvaluationConsole, TrainingConsole
 from monai_instance_loss.handlers.figure import LesionFigureHandler

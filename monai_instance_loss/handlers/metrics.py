@@ -56,7 +56,7 @@ class _MetricHandler(IgniteMetricHandler):
             )
 
         own = list(inspect.signature(__init__).parameters.values())
-        of_metric = list(inspect.signature(metric.__init__).parameters.values())
+        of_metric = list(inspect.signature(metric.__init__, eval_str=True).parameters.values())
         handlers = [parameter for parameter in own if parameter.name in ("output_transform", "save_details")]
         __init__.__signature__ = inspect.Signature([*of_metric, *handlers])  # type: ignore[attr-defined]
         cls.__init__ = __init__  # type: ignore[assignment,method-assign]

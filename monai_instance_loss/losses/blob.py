@@ -100,7 +100,12 @@ class RegionPerInstanceLoss(TermsLoss):
 
 
 class BlobLoss(RegionPerInstanceLoss):
-    """Blob loss, 0 or more: a pixel loss, and a criterion on each lesion with all other lesions masked out.
+    r"""Blob loss, 0 or more: a pixel loss, and a criterion on each lesion with all other lesions masked out.
+
+    $$L = \alpha L_{pixel} + \beta (1 / K) \sum_i c(p_{B_i}, G_i)$$
+
+    The G_i are the K lesions, B_i is the volume without all lesions but G_i, c is the criterion; alpha and beta are
+    ``weights``.
 
     Source: Kofler et al., *blob loss*, IPMI 2023, arXiv 2205.08209; several classes one-vs-rest as in Kundu et al.,
     CVPRW 2026, arXiv 2604.24276, averaged over the classes with an instance in the batch. Two things differ from the

@@ -22,7 +22,11 @@ __all__ = ["BiCCLoss", "CCLoss"]
 
 
 class CCLoss(RegionPerInstanceLoss):
-    """CC loss (CC-DiceCE), 0 or more: a pixel loss, and a criterion on the cell of voxels nearest to each lesion.
+    r"""CC loss (CC-DiceCE), 0 or more: a pixel loss, and a criterion on the cell of voxels nearest to each lesion.
+
+    $$L = L_{pixel} + (1 / K) \sum_i c(p_{V_i}, G_i)$$
+
+    The G_i are the K lesions, V_i is the cell of G_i, c is the criterion.
 
     Source: Bouteille et al., *Learning to look closer*, ISBI 2026, arXiv 2511.17146; several classes one-vs-rest as in
     Kundu et al., CVPRW 2026, arXiv 2604.24276. A voxel that is equally near to two lesions belongs to the first one in
@@ -124,7 +128,11 @@ class CCLoss(RegionPerInstanceLoss):
 
 
 class BiCCLoss(CCLoss):
-    """BiCC loss, 0 or more: a pixel loss, and a criterion on cells of the lesions and on cells of the predictions.
+    r"""BiCC loss, 0 or more: a pixel loss, and a criterion on cells of the lesions and on cells of the predictions.
+
+    $$L = L_{pixel} + (1 - \alpha) (1 / K) \sum_i c(p_{V_i}, y_{V_i}) + \alpha (1 / M) \sum_j c(p_{W_j}, y_{W_j})$$
+
+    V_i are the cells of the K lesions, W_j those of the M predicted components, y is the target, c the criterion.
 
     Source: Bouteille et al., *BiCC*, arXiv 2609.30223. The instance term is (1 - alpha) times that of ``CCLoss`` plus
     alpha times the same on the cells of the predicted components, where a cell without target is scored by its

@@ -14,7 +14,11 @@ __all__ = ["DeepSupervisionLoss"]
 
 
 class DeepSupervisionLoss(_DeepSupervisionLoss):
-    """A loss on every level of a deeply supervised network, 0 or more: MONAI's weighted sum over the levels.
+    r"""A loss on every level of a deeply supervised network, 0 or more: MONAI's weighted sum over the levels.
+
+    $$L = \sum_k w_k L_k(x_k, y_k)$$
+
+    x_k is the output of level k, y_k the target at its size, and L_k the loss with the voxel size there.
 
     Source: MONAI's ``DeepSupervisionLoss``, which gives the loss a smaller target at a smaller level and leaves its
     ``spacing_mm`` as it is. That is right where all axes shrink alike and distances only matter relative to each other;

@@ -39,6 +39,11 @@ class ICILossTerms(NamedTuple):
 class InstanceCenterLoss(InstanceLoss):
     """Instance loss without the proximity term, 0 or more; pixel, both instance terms and center weigh 1.
 
+    $$L = L_{pixel} + L_{instance} + L_{pred} + L_{center}$$
+
+    and, with ``weights``, L_false and L_missed: terms of ``InstanceLoss``, the first three as in its formula. L_center
+    is the criterion on maps of equal boxes around the centres of mass.
+
     Source: Rachmadi, Byra, Skibbe, Comput. Biol. Med. 174 (2024) 108414. The arguments are those of ``InstanceLoss``
     but for ``proximity`` and ``box_distance``.
 
@@ -95,7 +100,12 @@ class InstanceCenterLoss(InstanceLoss):
 
 
 class ICILoss(InstanceCenterLoss):
-    """ICI loss, 0 or more: a pixel + b instance + c center, (1/4, 1/2, 1/4) by default.
+    """ICI loss, 0 or more: a pixel, an instance and a center term, at 1/4, 1/2 and 1/4 by default.
+
+    $$L = a L_{pixel} + b L_{instance} + c L_{center}$$
+
+    L_instance is the mean, over the true instances, of the criterion on each of them united with the predicted ones
+    that touch it; L_center is the criterion on maps of equal boxes around the centres of mass.
 
     Source: Rachmadi, Poon, Skibbe, MIDL 2023, arXiv 2304.06229; the weights are its best. It also reports a pixel-wise
     false discovery rate, which as a term is 1 - TP / (TP + FP) on the probabilities, 0 for a sample without predicted

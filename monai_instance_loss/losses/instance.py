@@ -51,7 +51,13 @@ class InstanceLossWeights(TypedDict, total=False):
 
 
 class InstanceLoss(OverlapLoss):
-    """Instance loss, 0 or more: a weighted sum of a pixel loss and of terms that count every lesion alike.
+    r"""Instance loss, 0 or more: a weighted sum of a pixel loss and of terms that count every lesion alike.
+
+    $$L = L_{pixel} + (1 / K) \sum_i c(p_{R_i}, G_i) + (1 / M) \sum_j c(p_{P_j}, T_j)$$
+
+    by default, and the four other terms with ``weights``. The G_i are the K true instances, the P_j the M predicted
+    ones. c is the criterion. R_i is G_i united with the P_j that touch it, T_j the union of the G_i that P_j touches;
+    for a P_j that touches none, its presence q(P_j) stands for c.
 
     Source: Rachmadi, Byra, Skibbe, *A new family of instance-level loss functions ...*, Comput. Biol. Med. 174 (2024)
     108414; it grew from ICI (Rachmadi, Poon, Skibbe, MIDL 2023, arXiv 2304.06229). On binary predictions each term

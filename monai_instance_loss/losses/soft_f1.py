@@ -25,10 +25,14 @@ class SoftInstanceF1LossTerms(NamedTuple):
 class SoftInstanceF1Loss(OverlapLoss):
     """One minus the soft instance F1, in [0, 1], and a pixel loss where it is given a weight.
 
-    Source: ours. With the presence q of each instance, precision = sum of q over touching predictions / sum of q over
-    all, recall = mean of q over true instances. On binary predictions it is 1 - the lesion F1 of the WMH Segmentation
-    Challenge, which is what ``InstanceF1Metric`` reports: the mean over samples and classes that have an instance on
-    either side (0 if none has). Alone it can be unsteady: ``weights={"pixel": 1}`` adds the pixel loss.
+    $$L = 1 - 2 P R / (P + R)$$
+
+    With the presence q of each instance, the precision P is the sum of q over touching predictions / sum of q over all,
+    and the recall R is the mean of q over true instances.
+
+    Source: ours. On binary predictions it is 1 - the lesion F1 of the WMH Segmentation Challenge, which is what
+    ``InstanceF1Metric`` reports: the mean over samples and classes that have an instance on either side (0 if none
+    has). Alone it can be unsteady: ``weights={"pixel": 1}`` adds the pixel loss.
 
     Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type; target as in ``monai.losses.DiceLoss``. The result is
     a scalar; ``terms`` gives (pixel, instance). Differentiable in ``input``; components and presence weights are held

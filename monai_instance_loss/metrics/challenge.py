@@ -41,13 +41,11 @@ def wmh_challenge_scores(
     a voxel is on it when one of its eight neighbours in the slice is background; the rim of the image is not
     background. Distances are those of voxel centres.
 
-    ============================  =====  =====  =====  ======  =====
-    case                          dsc    h95    avd    recall  f1
-    ============================  =====  =====  =====  ======  =====
-    no prediction                 0      NaN    100    0       0
-    no lesion, some prediction    0      NaN    NaN    1       0
-    neither                       NaN    NaN    NaN    1       1
-    ============================  =====  =====  =====  ======  =====
+    | case | dsc | h95 | avd | recall | f1 |
+    |---|---|---|---|---|---|
+    | no prediction | 0 | NaN | 100 | 0 | 0 |
+    | no lesion, some prediction | 0 | NaN | NaN | 1 | 0 |
+    | neither | NaN | NaN | NaN | 1 | 1 |
 
     The scorer stops with an error instead where there is no lesion; the last two rows keep its rules where they say
     something. ``h95`` is NaN too where a mask fills its slices and so has no border.

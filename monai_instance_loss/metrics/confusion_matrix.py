@@ -51,22 +51,20 @@ class InstanceConfusionMatrixMetric(_CountMetric):
     are no true negatives, and so no specificity or accuracy. Merged and split are counted by touch, which is a shared
     voxel, whatever the matching; 0 is best.
 
-    ======================================== ========================================================== =============
-    name                                     value                                                      range
-    ======================================== ========================================================== =============
-    ``"tp"``                                 true instances in a pair                                   0 and up
-    ``"fp"``, ``"false"``                    predicted instances in no pair                             0 and up
-    ``"fn"``, ``"missed"``                   true instances in no pair                                  0 and up
-    ``"sensitivity"``                        part of the true instances in a pair                       [0, 1] or NaN
-    ``"precision"``                          part of the predicted instances in a pair                  [0, 1] or NaN
-    ``"f1"``, ``"fbeta"``                    their harmonic mean; weighted, sensitivity ``beta`` times  [0, 1] or NaN
-    ``"missed_rate"``                        1 - sensitivity                                            [0, 1] or NaN
-    ``"false_rate"``                         1 - precision                                              [0, 1] or NaN
-    ``"merged"``                             predicted instances that touch two true ones or more       0 and up
-    ``"split"``                              true instances that two predicted ones or more touch       0 and up
-    ``"count_difference"``                   predicted less true instances                              any
-    ``"absolute_count_difference"``          its absolute value                                         0 and up
-    ======================================== ========================================================== =============
+    | name | value | range |
+    |---|---|---|
+    | ``"tp"`` | true instances in a pair | 0 and up |
+    | ``"fp"``, ``"false"`` | predicted instances in no pair | 0 and up |
+    | ``"fn"``, ``"missed"`` | true instances in no pair | 0 and up |
+    | ``"sensitivity"`` | part of the true instances in a pair | [0, 1] or NaN |
+    | ``"precision"`` | part of the predicted instances in a pair | [0, 1] or NaN |
+    | ``"f1"``, ``"fbeta"`` | their harmonic mean; weighted, sensitivity ``beta`` times | [0, 1] or NaN |
+    | ``"missed_rate"`` | 1 - sensitivity | [0, 1] or NaN |
+    | ``"false_rate"`` | 1 - precision | [0, 1] or NaN |
+    | ``"merged"`` | predicted instances that touch two true ones or more | 0 and up |
+    | ``"split"`` | true instances that two predicted ones or more touch | 0 and up |
+    | ``"count_difference"`` | predicted less true instances | any |
+    | ``"absolute_count_difference"`` | its absolute value | 0 and up |
 
     MONAI's other names for the rates (``"recall"``, ``"hit_rate"``, ``"ppv"``, ``"miss_rate"``, ``"fdr"``, ...) work
     too. Counts without instances are 0; a rate without anything to divide by is NaN; F1 is NaN where there is neither

@@ -79,5 +79,5 @@ def test_missing_nilearn_names_the_extra(monkeypatch):
     for name in [n for n in sys.modules if n == "nilearn" or n.startswith("nilearn.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "nilearn", None)
-    with pytest.raises(OptionalImportError, match=r"nilearn.*pip install monai_instance_loss\[bundle\]"):
+    with pytest.raises(OptionalImportError, match=r'no nilearn: run `pip install "monai_instance_loss\[bundle\]"'):
         load_atlas.__wrapped__()

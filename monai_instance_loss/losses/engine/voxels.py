@@ -25,9 +25,6 @@ __all__ = [
     "squared",
 ]
 
-# what a criterion sums: one of the maps in MAPS by its name, or a function of voxels of its own
-Map = str | Callable[["Voxels"], torch.Tensor]
-
 MAPS = ("p", "p_fixed", "ce_on", "ce_off")
 
 # the smallest normal float32: its logarithm, -87, is as low as a probability's gets
@@ -85,6 +82,10 @@ class Voxels(ABC):
     def p_fixed(self) -> torch.Tensor:
         """The probability times itself held fixed: its sums are the numerator of presence."""
         return self.p * self.p.detach()
+
+
+# what a criterion sums: one of the maps in MAPS by its name, or a function of voxels of its own
+Map = str | Callable[[Voxels], torch.Tensor]
 
 
 def squared(voxels: Voxels) -> torch.Tensor:

@@ -16,7 +16,7 @@ __all__ = ["BoundaryLoss"]
 
 
 class BoundaryLoss(ImageLoss):
-    """Boundary loss, any real number: the mean of p times the signed distance map of the target.
+    """Boundary loss, any real number: mean of p * phi, phi being the signed distance map of the target.
 
     Source: Kervadec et al., *Boundary loss for highly unbalanced segmentation*, MIDL 2019 and Med. Image Anal. 2021,
     arXiv 1812.07032. The map (``signed_distance``) is positive outside the target and negative inside, 0 one

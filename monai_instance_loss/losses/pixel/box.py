@@ -100,18 +100,17 @@ class _InstanceBoxLoss(ImageLoss):
 
 
 class InstanceBoxGIoULoss(_InstanceBoxLoss):
-    """GIoU loss of the boxes of instances, in [0, 2): each lesion's box against the soft box of the prediction there.
+    r"""GIoU loss of the boxes of instances, in [0, 2): each lesion's box against the soft box of the prediction there.
 
+    $$L = (\sum_i (1 - q_i + q_i L_i) + \sum_j q_j) / (K + F)$$
+
+    over a channel's K true instances i and F predicted ones j that touch none, 0 without any; q is their presence
+    (``instances.presence``), L_i the ``giou_loss`` of the boxes: a true instance costs 1 if missed, L_i if found.
     Source: the box loss is Rezatofighi et al., CVPR 2019, arXiv 1902.09630; that boxes can be trained through
     projections of a mask is from BoxInst, Tian et al., CVPR 2021, arXiv 2012.02310; the rest is ours. The bounding box
     of a component has no gradient. Instead, for each true instance G, with R = G united with the voxels off the target
-    of the predicted components that touch it: an edge of the *soft box* is the mean, over thresholds u drawn evenly
-    from (0, max p], of that edge of the bounding box of {p >= u} in R. It is found from the maximum projections of p
-    on the axes, and is the bounding box itself where p is 0 or 1 in R.
-
-    A true instance costs 1 - q + q L, where q is its presence (``instances.presence``) and L the box loss: 1 if it is
-    missed, L if it is found. A predicted component that touches none costs its own presence. The value is their mean
-    over a sample's channel, 0 where there is neither. Boxes are in voxels; GIoU does not mind anisotropic ones.
+    of the predicted components that touch it, an edge of the *soft box* is the mean, over thresholds u drawn evenly
+    from (0, max p], of that edge of the bounding box of {p >= u} in R: that box itself where p is 0 or 1. In voxels.
 
     Differentiable in ``input``: L through the edges of the soft box, which for each projection is through its largest
     voxels, and presence through all voxels of a lesion; components, regions and the q before L are held fixed. Shapes:
@@ -145,12 +144,13 @@ class InstanceBoxGIoULoss(_InstanceBoxLoss):
 
 
 class InstanceBoxDIoULoss(_InstanceBoxLoss):
-    """DIoU loss of the boxes of instances, in [0, 2): ``InstanceBoxGIoULoss`` with ``diou_loss`` for the box loss.
+    r"""DIoU loss of the boxes of instances, in [0, 2): ``InstanceBoxGIoULoss`` with ``diou_loss`` for the box loss.
 
-    Source: Zheng et al., AAAI 2020, arXiv 1911.08287, on the soft boxes that ``InstanceBoxGIoULoss`` explains. A true
-    instance costs 1 - q + q L, q being its presence and L the box loss; a predicted one that touches none costs its
-    presence; the value is their mean over a sample's channel. Boxes are in voxels, and so is the distance of their
-    centres. Differentiable in ``input``, through the edges of soft boxes and through presence.
+    $$L = (\sum_i (1 - q_i + q_i L_i) + \sum_j q_j) / (K + F)$$
+
+    over a channel's K true instances i and F predicted ones j that touch none, q being presence, L_i ``diou_loss``.
+    Source: Zheng et al., AAAI 2020, arXiv 1911.08287, on the soft boxes that ``InstanceBoxGIoULoss`` explains. They are
+    in voxels, distances of centres too. Differentiable in ``input``, through edges of soft boxes and through presence.
 
     Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, computed in float32 (float64 for float64); target the
     same shape and binary, or (B, 1, *spatial) labels with ``to_onehot_y``.

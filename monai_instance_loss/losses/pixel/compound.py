@@ -20,10 +20,10 @@ __all__ = ["ComboLoss", "CompoundRegionLoss", "DiceCERegionLoss"]
 
 
 class CompoundRegionLoss(RegionLoss):
-    """A weighted sum of RegionLosses, 0 or more: one pass sums the maps of all of them.
+    """A weighted sum of RegionLosses, 0 or more: w_1 L_1 + w_2 L_2 + ..., in one pass.
 
-    Source: ours. A false component is scored part by part: presence for overlaps, its own value for cross-entropies. So
-    is a channel that is the background of exclusive classes.
+    Source: ours. The maps of all parts are summed at once. A false component is scored part by part: presence for
+    overlaps, its own value for cross-entropies. So is a channel that is the background of exclusive classes.
 
     Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, computed in float32 (float64 for float64); target the
     same shape and binary, or (B, 1, *spatial) labels with ``to_onehot_y``. Differentiable in ``input``.
@@ -103,10 +103,10 @@ class CompoundRegionLoss(RegionLoss):
 
 
 class DiceCERegionLoss(CompoundRegionLoss):
-    """Dice + binary cross-entropy, 0 or more; every channel against the rest, both parts.
+    """Dice + cross-entropy, 0 or more: lambda_dice L_Dice - lambda_ce mean of (y log p + (1 - y) log(1 - p)).
 
     Source: Isensee et al., nnU-Net, Nature Methods 18 (2021); on one channel it is MONAI's ``DiceCELoss(sigmoid=True)``
-    as a RegionLoss, on several it has the binary cross-entropy of each where MONAI takes a softmax over them.
+    as a RegionLoss, on several it scores each against the rest, in both parts, where MONAI takes a softmax over them.
 
     Shapes: input (B, C, H, W) or (B, C, H, W, D), any float type, computed in float32 (float64 for float64); target the
     same shape and binary, or (B, 1, *spatial) labels with ``to_onehot_y``. Differentiable in ``input``.
@@ -149,7 +149,7 @@ class DiceCERegionLoss(CompoundRegionLoss):
 
 
 class ComboLoss(CompoundRegionLoss):
-    """Combo loss, 0 or more: alpha weighted cross-entropy + (1 - alpha) Dice loss.
+    """Combo loss, 0 or more: alpha CE + (1 - alpha) Dice, CE = mean of -(beta y log p + (1 - beta) (1 - y) log(1 - p)).
 
     Source: Taghanaki et al., *Combo loss: handling input and output imbalance in multi-organ segmentation*, Comput.
     Med. Imaging Graph. 75 (2019), arXiv 1805.02798. The paper subtracts the Dice index where this adds the Dice loss:

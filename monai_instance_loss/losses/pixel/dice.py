@@ -121,7 +121,7 @@ class JaccardLoss(DiceRegionLoss):
 
 
 class LogCoshDiceLoss(DiceRegionLoss):
-    """Logarithm of the hyperbolic cosine of the Dice loss, in [0, 0.434].
+    """Log-cosh Dice, in [0, 0.434]: log(cosh(L)), L = 1 - (2 TP + smooth_nr) / (sum p + sum y + smooth_dr).
 
     Source: Jadon, *A survey of loss functions for semantic segmentation*, CIBCB 2020, arXiv 2006.14822.
 

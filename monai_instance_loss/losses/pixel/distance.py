@@ -7,15 +7,13 @@ from typing import Unpack
 
 import torch
 from monai.transforms.utils import distance_transform_edt
-from monai.utils import optional_import
 
+from monai_instance_loss._optional import import_extra
 from monai_instance_loss.instances.spacing import checked_spacing, resolved_spacing
 from monai_instance_loss.losses.engine.batch import Batch
 from monai_instance_loss.losses.engine.region import ImageLoss, InputKeywords
 
 __all__ = ["DistancePenalisedCELoss", "distance_maps", "distance_to", "signed_distance"]
-
-_MISSING = "{} (install it with `pip install monai_instance_loss[bundle]`)"
 
 
 def distance_to(mask: torch.Tensor, spacing_mm: Sequence[float] | None = None) -> torch.Tensor:
@@ -44,7 +42,7 @@ def distance_to(mask: torch.Tensor, spacing_mm: Sequence[float] | None = None) -
     rows = mask.flatten(1).any(1).nonzero().squeeze(1).cpu()
     if rows.numel():
         # MONAI's wrapper does not say what to install; the placeholder of a missing scipy does, on first use
-        optional_import("scipy.ndimage", descriptor=_MISSING)[0].distance_transform_edt  # noqa: B018
+        import_extra("scipy.ndimage").distance_transform_edt  # noqa: B018
         away = ~mask.detach().cpu()[rows]
         distance[rows] = torch.as_tensor(distance_transform_edt(away.numpy(), sampling=list(sampling)))
     return distance.to(mask.device)
@@ -105,13 +103,13 @@ def signed_distance(mask: torch.Tensor, spacing_mm: Sequence[float] | None = Non
 
 
 class DistancePenalisedCELoss(ImageLoss):
-    """Binary cross-entropy that weighs voxels near the target's boundary up to twice, 0 or more.
+    """Distance-penalised CE, 0 or more: mean of -(1 + phi) (y log p + (1 - y) log(1 - p)), phi in [0, 1].
 
-    Source: Caliva et al., *Distance map loss penalty term for semantic segmentation*, MIDL 2019, arXiv 1908.03679: the
-    mean of (1 + phi) times the cross-entropy, phi being the reversed distance map of the target, scaled per side of the
-    boundary to [0, 1] as Ma et al. (MIDL 2020) do: 1 next to the boundary, 0 at the farthest voxel, 1 throughout where
-    all are equally near. The paper's cross-entropy is over exclusive classes; here each channel is scored against the
-    rest. A target without boundary, empty or full, has phi = 0.
+    Source: Caliva et al., *Distance map loss penalty term for semantic segmentation*, MIDL 2019, arXiv 1908.03679.
+    Voxels near the target's boundary weigh up to twice: phi is the reversed distance map of the target, scaled per side
+    of the boundary to [0, 1] as Ma et al. (MIDL 2020) do: 1 next to the boundary, 0 at the farthest voxel, 1 throughout
+    where all are equally near. The paper's cross-entropy is over exclusive classes; here each channel is scored against
+    the rest. A target without boundary, empty or full, has phi = 0.
 
     Ignored voxels count as background in the distance map. Cost: two distance transforms a channel on the CPU.
     Differentiable in ``input``.

@@ -82,18 +82,18 @@ class HausdorffDTLoss(ImageLoss):
 
 
 class AveragedHausdorffLoss(ImageLoss):
-    """Weighted Hausdorff distance of the probabilities to the lesions' centres, in [0, 2 d_max] but for rounding.
+    r"""Weighted Hausdorff distance of the probabilities to the lesions' centres, in [0, 2 d_max] but for rounding.
 
-    Source: Ribera et al., *Locating objects without bounding boxes*, CVPR 2019, arXiv 1806.07564. For the voxels x of
-    a sample's channel and the points Y, the centres of mass of the target's connected components,
+    $$L = \sum_x p_x \min_y d(x, y) / (\sum_x p_x + 10^{-6}) + (1 / K) \sum_y M_x[p_x d(x, y) + (1 - p_x) d_{max}]$$
 
-        sum_x p_x min_y d(x, y) / (sum_x p_x + 1e-6) + mean_y M_x[p_x d(x, y) + (1 - p_x) d_max],
+    x are the voxels of a sample's channel, y the centres of mass of the target's K connected components, d_max is the
+    diagonal of the volume and M the generalised mean with exponent ``alpha``, which approaches the minimum as alpha
+    falls.
 
-    where d_max is the diagonal of the volume and M the generalised mean with exponent ``alpha``, which approaches the
-    minimum as alpha falls. The second term is the paper's; the authors' code also has a version with mean_y min_x d(x,
-    y) / p_x^4 for it, cut off at d_max. A point in the published sense is one voxel: the second term of a lesion of
-    several voxels that is predicted in full is 0 up to the mean's softness, the first one its mean distance to the
-    centre.
+    Source: Ribera et al., *Locating objects without bounding boxes*, CVPR 2019, arXiv 1806.07564. The second
+    term is the paper's; the authors' code also has a version with mean_y min_x d(x, y) / p_x^4 for it, cut off at
+    d_max. A point in the published sense is one voxel: the second term of a lesion of several voxels that is predicted
+    in full is 0 up to the mean's softness, the first one its mean distance to the centre.
 
     Without lesions the value is d_max times the presence of p (``instances.presence``): 0 for an empty prediction, and
     with a gradient for any other; the published code has the constant d_max. In mm with ``spacing_mm``, in voxels

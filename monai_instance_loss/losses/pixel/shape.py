@@ -16,7 +16,7 @@ __all__ = ["ShapeAwareLoss"]
 
 
 class ShapeAwareLoss(ImageLoss):
-    """Shape-aware loss, 0 or more: binary cross-entropy, times 1 + E where the thresholded prediction is wrong.
+    """Shape-aware loss, 0 or more: mean of -(1 + E e) (y log p + (1 - y) log(1 - p)), e = 1 where p >= 0.5 is wrong.
 
     Source: Al Arif et al., *Shape-aware deep convolutional neural network for vertebrae segmentation*, MSKI at MICCAI
     2017. E, one number a sample and channel, is the mean distance of the predicted contour's voxels to the true

@@ -19,14 +19,14 @@ _EPSILON = 1e-8
 
 
 class TLoss(RegionLoss):
-    """Robust T-loss, any real number: the negative log-likelihood of y - p under a Student-t distribution.
+    r"""Robust T-loss, any real number: the negative log-likelihood of y - p under a Student-t distribution.
 
-    Source: Gonzalez-Jimenez et al., *Robust T-loss for medical image segmentation*, MICCAI 2023, arXiv 2306.00753. For
-    the D voxels of a sample's channel, with the identity for scale as in the paper,
+    $$L = -\log G((\nu + D) / 2) + \log G(\nu / 2) + D/2 \log(\pi \nu) + (\nu + D) / 2 \log(1 + \sum (y - p)^2 / \nu)$$
 
-        -log G((nu + D) / 2) + log G(nu / 2) + D/2 log(pi nu) + (nu + D) / 2 log(1 + sum (y - p)^2 / nu),
+    D is the number of voxels of a sample's channel, G the gamma function; the scale is the identity, as in the paper.
 
-    G being the gamma function. As published it is not divided by D, so that it is of the order of D: mind that when it
+    Source: Gonzalez-Jimenez et al., *Robust T-loss for medical image segmentation*, MICCAI 2023, arXiv 2306.00753. As
+    published it is not divided by D, so that it is of the order of D: mind that when it
     is weighed against another loss. A region without target has a likelihood like any other.
 
     nu, the degrees of freedom, is learnt, as its logarithm ``log_nu``: **the optimizer must be given the parameters of

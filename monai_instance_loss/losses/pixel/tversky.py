@@ -80,7 +80,7 @@ class TverskyRegionLoss(RegionLoss):
 
 
 class FocalTverskyLoss(TverskyRegionLoss):
-    """Focal Tversky loss, in [0, 1]: the Tversky loss to the power of 1 / gamma.
+    """Focal Tversky loss, in [0, 1]: L^(1 / gamma), L = 1 - (TP + smooth_nr) / (TP + alpha FP + beta FN + smooth_dr).
 
     Source: Abraham & Khan, *A novel focal Tversky loss function with improved attention U-Net for lesion segmentation*,
     ISBI 2019, arXiv 1810.07842: (1 - TI)^(1/gamma) with gamma in [1, 3], 4/3 found best. The paper's alpha = 0.7

@@ -17,7 +17,7 @@ __all__ = ["WeightMapLoss"]
 
 
 class WeightMapLoss(_Loss):
-    """A loss of single voxels times a map of weights, averaged; its range is that of the loss, times the weights.
+    """A loss l of single voxels times a map w of weights, mean of w * l; its range is that of l, times the weights.
 
     Source: Ronneberger et al., U-Net, MICCAI 2015, eq. 1, with a mean for the paper's sum, which is
     ``reduction="sum"``. The mean is sum(w l) over the number of values, as in torch's ``BCEWithLogitsLoss(weight)``,

@@ -75,7 +75,7 @@ def test_the_signed_map_is_never_positive_inside(spacing):
 
 def test_a_missing_scipy_is_named_with_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.ndimage", None)
-    with pytest.raises(OptionalImportError, match=r"monai_instance_loss\[bundle\]"):
+    with pytest.raises(OptionalImportError, match=r'no scipy: run `pip install "monai_instance_loss\[bundle\]"'):
         BoundaryLoss()(torch.rand(1, 1, 4, 4), torch.eye(4)[None, None])
 
 
