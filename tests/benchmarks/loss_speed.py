@@ -45,7 +45,7 @@ def losses() -> dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]]:
     return {
         BASELINE: DiceCELoss(sigmoid=True),
         OURS: default,
-        PIXEL: InstanceLoss(sigmoid=True, weights={"instance": 0, "instance_pred": 0}),
+        PIXEL: InstanceLoss(sigmoid=True, weights={"instance": 0, "instance_pred": 0, "false": 0, "missed": 0}),
         ALL_TERMS: lambda input, target: torch.stack(default.terms(input, target)).sum(),
         FROM_MAP: InstanceLoss(sigmoid=True, target_is_instances=True),
         "SoftInstanceF1Loss + pixel": SoftInstanceF1Loss(sigmoid=True, weights={"pixel": 1}),

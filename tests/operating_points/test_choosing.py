@@ -61,7 +61,8 @@ def test_what_is_told():
     assert (chosen["budget_false"], chosen["budget_missed"], chosen["ignore_index"]) == (0, None, 3)
     assert (chosen["cases"], chosen["cases_with_lesions"], chosen["lesions"]) == (2, 2, 6)
     assert chosen["matching"] == {
-        "criterion": "iou", "threshold": 0.1, "assignment": "max_cardinality", "dilation_mm": 0.0
+        "criterion": "iou", "threshold": 0.1, "assignment": "max_cardinality", "dilation_mm": 0.0,
+        "inclusive": False,
     }  # fmt: skip
     assert chosen["grid"] == {"thresholds": [0.25, 0.45, 0.65, 0.85], "min_volumes_mm3": [0], "high_thresholds": []}
     assert chosen["versions"]["torch"] == torch.__version__

@@ -24,6 +24,11 @@ def instance(**options: object) -> torch.nn.Module:
     return InstanceLoss(sigmoid=True, pixel_loss=pixel(), **options)
 
 
+def weights(instance: float, instance_pred: float, false: float = 0, missed: float = 0) -> dict[str, float]:
+    """All weights that the default has."""
+    return {"instance": instance, "instance_pred": instance_pred, "false": false, "missed": missed}
+
+
 @dataclass(frozen=True)
 class Contender:
     """One row.
@@ -53,34 +58,28 @@ CONTENDERS = {
     "Tversky": Contender(lambda: TverskyLoss(sigmoid=True, batch=True, alpha=0.3, beta=0.7)),
     "focal Tversky": Contender(lambda: FocalTverskyLoss(sigmoid=True)),
     "unified focal": Contender(lambda: UnifiedFocalLoss(sigmoid=True)),
+    # the default, with a term more
     "+ center": Contender(lambda: instance(weights={"center": 1})),
-    "+ false": Contender(lambda: instance(weights={"false": 1})),
-    "+ missed": Contender(lambda: instance(weights={"missed": 1})),
     "+ proximity": Contender(lambda: instance(weights={"proximity": 1}, proximity="mean")),
-    "all seven": Contender(
-        lambda: instance(
-            weights={"center": 1, "false": 1, "missed": 1, "proximity": 1},
-            proximity="mean",
-        )
+    "all seven": Contender(lambda: instance(weights={"center": 1, "proximity": 1}, proximity="mean")),
+    # other weights: those of both instance terms, and of the two that count
+    "instance terms": Contender(lambda: instance(weights=weights(1, 1))),
+    "instance terms at 0.5": Contender(lambda: instance(weights=weights(0.5, 0.5))),
+    "instance terms at 2": Contender(lambda: instance(weights=weights(2, 2))),
+    "instance": Contender(lambda: instance(weights=weights(1, 0))),
+    "instance_pred": Contender(lambda: instance(weights=weights(0, 1))),
+    "instance terms + false": Contender(lambda: instance(weights=weights(1, 1, false=1))),
+    "instance terms + missed": Contender(lambda: instance(weights=weights(1, 1, missed=1))),
+    "instance terms + false + missed": Contender(lambda: instance(weights=weights(1, 1, 1, 1))),
+    "false + missed": Contender(lambda: instance(weights=weights(0, 0, 1, 1))),
+    "instance terms, criterion DiceCE": Contender(
+        lambda: instance(weights=weights(1, 1), instance_loss=DiceCERegionLoss())
     ),
-    "instance alone": Contender(lambda: instance(weights={"instance_pred": 0})),
-    "instance_pred alone": Contender(lambda: instance(weights={"instance": 0})),
-    "false and missed instead": Contender(
-        lambda: instance(weights={"instance": 0, "instance_pred": 0, "false": 1, "missed": 1})
-    ),
-    "+ false + missed": Contender(lambda: instance(weights={"false": 1, "missed": 1})),
-    "weights 0.5 + false + missed": Contender(
-        lambda: instance(weights={"instance": 0.5, "instance_pred": 0.5, "false": 1, "missed": 1})
-    ),
-    "weights 0.5": Contender(lambda: instance(weights={"instance": 0.5, "instance_pred": 0.5})),
-    "weights 2": Contender(lambda: instance(weights={"instance": 2, "instance_pred": 2})),
+    # the default otherwise
     "threshold 0.02": Contender(lambda: instance(threshold=0.02)),
     "threshold 0.3": Contender(lambda: instance(threshold=0.3)),
     "threshold 0.5": Contender(lambda: instance(threshold=0.5)),
     "criterion DiceCE": Contender(lambda: instance(instance_loss=DiceCERegionLoss())),
-    "criterion DiceCE, weights 0.5": Contender(
-        lambda: instance(instance_loss=DiceCERegionLoss(), weights={"instance": 0.5, "instance_pred": 0.5})
-    ),
     "criterion Tversky": Contender(lambda: instance(instance_loss=TverskyRegionLoss(alpha=0.3, beta=0.7))),
     "average over samples": Contender(lambda: instance(average_over="sample")),
     "with other true positives": Contender(lambda: instance(exclude_other_tp=False)),
