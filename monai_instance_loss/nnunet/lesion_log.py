@@ -13,6 +13,8 @@ from monai_instance_loss._whole_file import whole_file
 __all__ = ["COLUMNS", "log_epoch"]
 
 Figure = import_extra("matplotlib.figure", "Figure")
+MaxNLocator = import_extra("matplotlib.ticker", "MaxNLocator")
+style = import_extra("matplotlib.style")
 
 COLUMNS = ("lesion_f1", "found", "missed", "false")
 
@@ -51,7 +53,8 @@ def log_epoch(folder: Path, epoch: int, row: Mapping[str, float]) -> list[dict[s
         writer = csv.DictWriter(file, ("epoch", *COLUMNS))
         writer.writeheader()
         writer.writerows(rows)
-    with whole_file(folder / "progress_lesions.png") as temporary:
+    # nnU-Net's own plot leaves its large letters behind for every other
+    with whole_file(folder / "progress_lesions.png") as temporary, style.context("default"):
         _draw(rows).savefig(temporary, format="png")
     return rows
 
@@ -68,10 +71,11 @@ def _draw(rows: list[dict[str, str]]) -> Any:
     score, counts = figure.subplots(2, 1, sharex=True)
     epochs = [int(row["epoch"]) for row in rows]
     score.plot(epochs, [float(row["lesion_f1"] or "nan") for row in rows], "g.-", label="lesion F1")
-    score.set(ylabel="lesion F1 of validation patches", ylim=(0, 1))
+    score.set(ylabel="lesion F1", ylim=(0, 1), title="validation patches")
     for name, style in zip(COLUMNS[1:], ("g.-", "r.-", "b.--"), strict=True):
         counts.plot(epochs, [int(row[name]) for row in rows], style, label=name)
-    counts.set(xlabel="epoch", ylabel="lesions of validation patches")
+    counts.set(xlabel="epoch", ylabel="lesions")
+    counts.xaxis.set_major_locator(MaxNLocator(integer=True))
     counts.set_ylim(bottom=0)
     counts.legend()
     return figure

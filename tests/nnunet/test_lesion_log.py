@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from math import nan
 
+import numpy as np
+from matplotlib import rc_context
 from PIL import Image
 
 from monai_instance_loss.nnunet import log_epoch
@@ -25,6 +27,17 @@ def test_a_row_an_epoch_and_a_plot(tmp_path):
     with Image.open(tmp_path / "progress_lesions.png") as image:
         assert image.size == (800, 800)
     assert {path.name for path in tmp_path.iterdir()} == {"progress_lesions.csv", "progress_lesions.png"}
+
+
+def test_the_plot_looks_the_same_whatever_nnunets_own_plot_has_set(tmp_path):
+    pictures = []
+    # seaborn's font_scale=2.5, which nnU-Net sets and leaves
+    for settings in ({}, {"font.size": 30, "axes.labelsize": 30, "xtick.labelsize": 28}):
+        with rc_context(settings):
+            log_epoch(tmp_path, 0, row(0.5))
+        with Image.open(tmp_path / "progress_lesions.png") as image:
+            pictures.append(np.asarray(image))
+    np.testing.assert_array_equal(*pictures)
 
 
 def test_a_training_that_continues_drops_what_came_after_its_checkpoint(tmp_path):
