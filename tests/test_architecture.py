@@ -30,12 +30,14 @@ MAY_IMPORT = {
     "evaluation": {"_", "instances", "metrics", "operating_points", "transforms", "data"},
     "handlers": {"_", "instances", "losses", "metrics", "transforms", "data", "evaluation"},
     "analysis": {"_", "instances", "losses"},
+    "nnunet": {"_", "instances", "losses", "metrics"},
     "__init__": {"_", "instances"},
     "__main__": {"evaluation"},
 }
 
 # names that several modules have, for what they have in common
 SAME_MEANING = {
+    "__main__": "what `python -m` runs",
     "base": "the base class of what is in the folder",
     "inputs": "how the folder takes what users give it",
     "labelling": "from masks to instance maps, and the transform that does it",

@@ -6,6 +6,7 @@ from .cases import find_wmh_cases
 from .dataset import wmh_cases
 from .diseases import DISEASES, Disease
 from .finding import find_cases
+from .nnunet_folder import write_nnunet_dataset
 from .sites import SITES, Site
 from .split import split_cases
 from .synthesis import WMHCase, synthesize_wmh_case
@@ -22,5 +23,6 @@ __all__ = [
     "split_cases",
     "synthesize_wmh_case",
     "wmh_cases",
+    "write_nnunet_dataset",
     "write_wmh_dataset",
 ]
