@@ -9,7 +9,7 @@ from typing import Any
 from monai_instance_loss._folders import natural_key
 from monai_instance_loss.data.cases import check_files, find_wmh_cases
 from monai_instance_loss.data.layouts import LAYOUTS, SUFFIXES, DataSet, nifti_files
-from monai_instance_loss.data.nnunet import is_nnunet
+from monai_instance_loss.data.nnunet_layout import is_nnunet
 from monai_instance_loss.data.opening import open_data_set
 from monai_instance_loss.data.pairs import paths_in
 

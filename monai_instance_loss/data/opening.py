@@ -9,7 +9,7 @@ from pathlib import Path
 
 from monai_instance_loss._folders import natural_key
 from monai_instance_loss.data.layouts import LAYOUTS, DataSet, nifti_files
-from monai_instance_loss.data.nnunet import is_nnunet, open_nnunet
+from monai_instance_loss.data.nnunet_layout import is_nnunet, open_nnunet
 from monai_instance_loss.data.pairs import open_pairs
 
 __all__ = ["open_data_set"]

@@ -115,12 +115,12 @@ def voronoi_terms(
 
 
 def looped_instance_loss(input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """InstanceLoss(sigmoid=True) by max pooling and a loop."""
+    """Pixel loss and both instance terms by max pooling and a loop."""
     return DiceCELoss(sigmoid=True)(input, target) + sum(looped_terms(input.sigmoid(), target))
 
 
 def dense_instance_loss(input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """InstanceLoss(sigmoid=True) by scatter-add over dense label maps."""
+    """Pixel loss and both instance terms by scatter-add over dense label maps."""
     return DiceCELoss(sigmoid=True)(input, target) + sum(dense_terms(input.sigmoid(), target))
 
 

@@ -102,6 +102,7 @@ def test_voronoi_terms_are_those_of_bicc():
 
 def test_losses_add_the_same_pixel_loss():
     input, target = batch(SHAPES[1])
-    expected = InstanceLoss(sigmoid=True)(input, target)
+    weights = {"instance": 1, "instance_pred": 1, "false": 0, "missed": 0}
+    expected = InstanceLoss(sigmoid=True, weights=weights)(input, target)
     for loss in (peers.looped_instance_loss, peers.dense_instance_loss):
         torch.testing.assert_close(loss(input, target), expected)

@@ -162,8 +162,9 @@ def test_terms_of_the_instance_loss(wrapped):
     outer = DeepSupervisionLoss(loss) if wrapped else loss
     trainer = train(outer, [LossTermsHandler(outer, summary_writer=writer)], epochs=1, batches=1)
     terms = {tag.removeprefix("train_loss/"): value for tag, value, _ in writer.scalars}
-    assert list(terms) == ["pixel", "instance", "missed"]
-    assert terms["pixel"] + terms["instance"] + 2 * terms["missed"] == pytest.approx(trainer.state.output[0]["loss"])
+    assert list(terms) == ["pixel", "instance", "false", "missed"]
+    total = terms["pixel"] + 0.5 * terms["instance"] + terms["false"] + 2 * terms["missed"]
+    assert total == pytest.approx(trainer.state.output[0]["loss"])
 
 
 def test_before_the_first_loss_nothing_is_written():

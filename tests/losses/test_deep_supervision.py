@@ -91,9 +91,9 @@ def test_levels_that_dynunet_stacks_are_levels_of_a_list(spatial):
     )
     torch.testing.assert_close(loss(logits, target), expected)
     torch.testing.assert_close(loss(list(logits.unbind(1)), target), expected)
-    torch.testing.assert_close(sum(loss.last_terms.values()), expected)
+    torch.testing.assert_close(sum(inner.weights[name] * term for name, term in loss.last_terms.items()), expected)
     every = loss.terms(logits, target)
-    torch.testing.assert_close(every.pixel + every.instance + every.instance_pred, expected)
+    torch.testing.assert_close(sum(inner.weights[name] * term for name, term in every._asdict().items()), expected)
     if len(spatial) == 3:
         torch.testing.assert_close(inner(logits, target), expected)
         for weighted, alone in zip(every, inner.terms(logits, target), strict=True):

@@ -174,7 +174,8 @@ def test_terms_not_named_keep_their_default_weight(soft_batch):
     logits, target = soft_batch((2, 1, 14, 14), 1)
     terms = InstanceLoss(sigmoid=True).terms(logits, target)
     total = InstanceLoss(sigmoid=True, weights={"missed": 4})(logits, target)
-    torch.testing.assert_close(total, terms.pixel + terms.instance + terms.instance_pred + 4 * terms.missed)
+    both_sides = 0.5 * terms.instance + 0.5 * terms.instance_pred
+    torch.testing.assert_close(total, terms.pixel + both_sides + terms.false + 4 * terms.missed)
     torch.testing.assert_close(
         InstanceLoss(sigmoid=True)(logits, target), terms.pixel + terms.instance + terms.instance_pred
     )
@@ -262,11 +263,11 @@ def test_calls_change_neither_arguments_nor_configuration(soft_batch):
 
 
 def test_weights_given_are_copied():
-    weights = {"missed": 1.0}
+    weights = {"missed": 2.0}
     loss = InstanceLoss(weights=weights)
     weights["missed"] = 5.0
-    assert loss.weights["missed"] == 1
-    assert InstanceLoss().weights["missed"] == 0
+    assert loss.weights["missed"] == 2
+    assert InstanceLoss().weights["missed"] == 1
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

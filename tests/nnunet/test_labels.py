@@ -56,9 +56,8 @@ def test_own_loss_gets_the_target_that_nnunet_made(labels):
         return input.sum()
 
     # a weight for the pixel loss alone: nothing else is called
-    loss = InstanceLoss(
-        **labels.flags, pixel_loss=OwnLoss(nnunets, labels), weights={"instance": 0, "instance_pred": 0}
-    )
+    weights = dict.fromkeys(InstanceLoss().weights, 0) | {"pixel": 1}
+    loss = InstanceLoss(**labels.flags, pixel_loss=OwnLoss(nnunets, labels), weights=weights)
     assert loss(logits, labels.target(given)) == logits.sum()
     assert torch.equal(seen[0], given.to(seen[0].dtype))
 

@@ -55,7 +55,8 @@ def test_maps_of_ones_own_are_found_by_the_function():
     expected = 0.576 + 10 * 1.2 + 100 * 0.26
     assert float(Cubes()(P, Y)) == pytest.approx(expected, abs=1e-5)
     # one instance: its region is the two target voxels; the prediction of 0.5 at the end does not touch it
-    loss = InstanceLoss(instance_loss=Cubes(), threshold=0.3, weights={"pixel": 0, "instance_pred": 0})
+    weights = dict.fromkeys(InstanceLoss().weights, 0) | {"instance": 1}
+    loss = InstanceLoss(instance_loss=Cubes(), threshold=0.3, weights=weights)
     assert float(loss(P, Y)) == pytest.approx(0.576 + 10 * 1.2, abs=1e-5)
 
 

@@ -158,9 +158,10 @@ def test_a_pair_that_touches_in_two_places_counts_once(on_tables):
     input = torch.full((1, 1, 4, 5), -20.0)
     input[0, 0, 0] = 20
     on_tables(True)
+    weights = {"pixel": 0, "instance": 1, "instance_pred": 1, "false": 0, "missed": 0}
     # 2 of 5 predicted voxels lie on the 9 of the lesion: 1 - 2 * 2 / (5 + 9) on both sides
     for exclude_other_tp in (True, False):
-        loss = InstanceLoss(sigmoid=True, weights={"pixel": 0}, exclude_other_tp=exclude_other_tp)
+        loss = InstanceLoss(sigmoid=True, weights=weights, exclude_other_tp=exclude_other_tp)
         assert float(loss(input, target)) == pytest.approx(2 * (1 - 4 / 14), abs=1e-5)
 
 
