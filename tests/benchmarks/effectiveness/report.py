@@ -1,4 +1,4 @@
-"""What the README says of effectiveness: a summary and a table, from the stored tables alone.
+"""What the documentation says of effectiveness, written into it from the stored tables alone.
 
 python tests/benchmarks/effectiveness/report.py
 """
@@ -14,8 +14,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from compare import BASELINE, summarise
+from contenders import MAIN
 
-RESULTS = Path(__file__).resolve().parents[1] / "results" / "effectiveness"
+ROOT = Path(__file__).resolve().parents[3]
+RESULTS = ROOT / "tests" / "benchmarks" / "results" / "effectiveness"
+MARKS = "<!-- effectiveness -->", "<!-- end of effectiveness -->"
 COLUMNS = {
     "one_f1": ("lesion F1", 3),
     "one_missed": ("missed a case", 1),
@@ -32,15 +35,25 @@ def load(results: Path = RESULTS) -> tuple[pd.DataFrame, pd.DataFrame, dict]:
 
 
 def summaries(cases: pd.DataFrame, curves: pd.DataFrame, runs: Sequence[Mapping]) -> dict[str, dict]:
-    """The summary of each regime that has runs."""
-    return {
-        regime: summarise(
-            cases[cases.regime == regime],
-            curves[curves.regime == regime],
-            [run for run in runs if run["regime"] == regime],
-        )
-        for regime in dict.fromkeys(cases.regime)
-    }
+    """The summary of each regime, over the seeds that the baseline has: rows are compared on the same ones."""
+    result = {}
+    for regime in dict.fromkeys(cases.regime):
+        seeds = {run["seed"] for run in runs if run["regime"] == regime and run["row"] == BASELINE}
+        mine, theirs = (part[(part.regime == regime) & part.seed.isin(seeds)] for part in (cases, curves))
+        known = [run for run in runs if run["regime"] == regime and run["seed"] in seeds]
+        result[regime] = summarise(mine, theirs, known)
+    return result
+
+
+def stated(summary: Mapping[str, dict], rows: Sequence[str]) -> list[str]:
+    """The rows that have an interval, which takes two seeds: a mean without one is not stated."""
+    return [row for row in rows if summary["rows"].get(row, {}).get("seeds", 0) > 1]
+
+
+def page(summary: Mapping[str, dict], rows: Sequence[str]) -> str:
+    """Both tables of a regime, as the documentation has them."""
+    shown = stated(summary, rows)
+    return f"{table(summary, shown)}\n\n{difference_table(summary, shown)}"
 
 
 def table(summary: Mapping[str, dict], rows: Sequence[str]) -> str:
@@ -104,6 +117,11 @@ def main() -> None:
     for regime, summary in found.items():
         rows = list(summary["rows"])
         print(f"\n{regime}\n\n{table(summary, rows)}\n\n{difference_table(summary, rows)}")
+    for file, rows in (("README.md", MAIN), ("tests/benchmarks/README.md", tuple(found["wmh"]["rows"]))):
+        path = ROOT / file
+        before, start, rest = path.read_text().partition(MARKS[0])
+        _, end, after = rest.partition(MARKS[1])
+        path.write_text(f"{before}{start}\n{page(found['wmh'], rows)}\n{end}{after}")
 
 
 if __name__ == "__main__":
