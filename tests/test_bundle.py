@@ -261,7 +261,7 @@ def test_training_leaves_checkpoint_and_a_curve_a_term(bundle: Path) -> None:
     tags = set(events.Tags()["scalars"])
     # the terms with a weight, which is what is minimised
     assert {tag for tag in tags if tag.startswith("train_loss/")} == {
-        "train_loss/pixel", "train_loss/instance", "train_loss/instance_pred"
+        f"train_loss/{term}" for term in ("pixel", "instance", "instance_pred", "false", "missed")
     }  # fmt: skip
     assert tags >= set(METRICS)
 
@@ -273,9 +273,8 @@ def test_the_console_shows_the_loss_one_line_a_validation_and_what_was_written(b
     assert [line.split(":")[0] for line in shown] == [
         "epoch 1/1", "epoch 1, validation", "done", "best instance_f1_one_to_one", "best model", "to resume", "curves"
     ]  # fmt: skip
-    assert re.fullmatch(
-        r"epoch 1/1: loss [\d.]+ \(pixel [\d.]+, instance [\d.]+, instance_pred [\d.]+\), 0 s left", shown[0]
-    )
+    terms = r"pixel [\d.]+, 0.5 x instance [\d.]+, 0.5 x instance_pred [\d.]+, false [\d.]+, missed [\d.]+"
+    assert re.fullmatch(rf"epoch 1/1: loss [\d.]+ \({terms}\), 0 s left", shown[0])
     assert [part.split(" ")[0] for part in shown[1].split(": ")[1].split(";")[0].split(", ")] == list(METRICS)
     assert shown[4:] == [
         f"best model: {bundle}/models/model.pt", f"to resume: {bundle}/models/last.pt", f"curves: {bundle}/output"

@@ -119,7 +119,8 @@ class InstanceLoss(OverlapLoss):
             presence. MONAI's and torch's losses on logits get the logit of the class; the published code feeds them
             probabilities, which ``monai_instance_loss.reference`` does.
         center_loss: the criterion of ``center``; likewise.
-        weights: term name to weight, 0 or more; terms not named keep their default.
+        weights: term name to weight, 0 or more; terms not named keep their default. In YAML ``"false"`` needs its
+            quotes.
         threshold: predicted instances are components of p >= ``threshold``; in (0, 1).
         connectivity: as in ``label_instances``; None is full.
         center_radius: half-width of the center boxes in voxels along the longest axis.

@@ -142,8 +142,8 @@ def test_the_loss_shown_is_the_sum_of_the_terms_shown(lines, wrapped):
     engine.run([torch.zeros(1, 1, 8, 8)])
     line = lines[0].replace("(", "").replace(")", "").replace(",", "").split()
     numbers = {name: float(value) for name, value in pairwise(line) if name in inner.weights or name == "loss"}
-    assert list(numbers) == ["loss", "pixel", "instance", "missed"]
-    total = numbers["pixel"] + numbers["instance"] + 0.5 * numbers["missed"]
+    assert list(numbers) == ["loss", "pixel", "instance", "false", "missed"]
+    total = numbers["pixel"] + 0.5 * numbers["instance"] + numbers["false"] + 0.5 * numbers["missed"]
     assert numbers["loss"] == pytest.approx(total, abs=1e-3)
 
 

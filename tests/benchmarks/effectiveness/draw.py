@@ -16,7 +16,7 @@ import matplotlib
 matplotlib.use("Agg")
 import numpy as np
 import pandas as pd
-from compare import by_volume, cut_totals
+from compare import BASELINE, by_volume, cut_totals
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -111,6 +111,12 @@ def main() -> None:
         for run in json.loads((options.results / "runs.json").read_text())["runs"]
         if run["regime"] == options.regime
     ]
+    # the same seeds for all, and no row of a single one
+    seeds = {run["seed"] for run in runs if run["row"] == BASELINE}
+    several = cases[cases.seed.isin(seeds)].groupby("row").seed.nunique() > 1
+    rows = list(several[several].index)
+    cases, curves = (part[part.seed.isin(seeds) & part.row.isin(rows)] for part in (cases, curves))
+    runs = [run for run in runs if run["seed"] in seeds]
     figures = {
         "missed_against_false": missed_against_false(cases, curves),
         "sensitivity_by_volume": sensitivity_by_volume(cases),

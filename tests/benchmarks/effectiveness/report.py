@@ -117,11 +117,16 @@ def main() -> None:
     for regime, summary in found.items():
         rows = list(summary["rows"])
         print(f"\n{regime}\n\n{table(summary, rows)}\n\n{difference_table(summary, rows)}")
-    for file, rows in (("README.md", MAIN), ("tests/benchmarks/README.md", tuple(found["wmh"]["rows"]))):
-        path = ROOT / file
-        before, start, rest = path.read_text().partition(MARKS[0])
-        _, end, after = rest.partition(MARKS[1])
-        path.write_text(f"{before}{start}\n{page(found['wmh'], rows)}\n{end}{after}")
+    wmh = found["wmh"]
+    write(ROOT / "README.md", table(wmh, stated(wmh, MAIN)))
+    write(ROOT / "tests" / "benchmarks" / "README.md", page(wmh, tuple(wmh["rows"])))
+
+
+def write(path: Path, text: str) -> None:
+    """Put a text between the marks of a page."""
+    before, start, rest = path.read_text().partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    path.write_text(f"{before}{start}\n{text}\n{end}{after}")
 
 
 if __name__ == "__main__":
