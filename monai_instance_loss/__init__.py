@@ -35,16 +35,19 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from monai_instance_loss.instances import Instances, label_instances
+    from monai_instance_loss.instances import Instances as Instances
+    from monai_instance_loss.instances import label_instances as label_instances
 
 __version__ = version("monai_instance_loss")
 
-__all__ = ["Instances", "__version__", "label_instances"]
+# those that wait for torch are not among them: whoever goes through the list would import it
+__all__ = ["__version__"]
+_LATE = ("Instances", "label_instances")
 
 
 def __getattr__(name: str) -> Any:
     # on first use, as torch takes seconds to import, which `--help` need not wait for
-    if name in ("Instances", "label_instances"):
+    if name in _LATE:
         from monai_instance_loss import instances
 
         return getattr(instances, name)
@@ -52,4 +55,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_LATE})

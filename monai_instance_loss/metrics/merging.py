@@ -1,7 +1,5 @@
 """Lesions that lie close together count as one: components of a mask that meet when it is dilated."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

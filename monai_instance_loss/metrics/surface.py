@@ -1,7 +1,5 @@
 """Distances between the surfaces of two masks in mm, every piece of surface weighed by its area."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import product
