@@ -4,7 +4,8 @@ Where things are: ``monai_instance_loss.losses`` and, on voxels, ``monai_instanc
 ``monai_instance_loss.metrics``, with ``monai_instance_loss.handlers`` for engines; ``monai_instance_loss.transforms``;
 ``monai_instance_loss.evaluation`` of folders of masks; ``monai_instance_loss.analysis`` of a loss before any training;
 ``monai_instance_loss.instances``, which labels and sums for all of them; ``monai_instance_loss.data``, synthetic
-brains; ``monai_instance_loss.reference``, the published signatures.
+brains; ``monai_instance_loss.nnunet``, trainers that nnU-Net finds; ``monai_instance_loss.reference``, the published
+signatures.
 
 Every loss, in ``monai_instance_loss.losses`` (those from ``BinaryCELoss`` on in ``losses.pixel``). *Criterion*:
 also usable as ``instance_loss`` of the instance losses, in one pass over all regions.

@@ -1,4 +1,7 @@
-"""Folders of masks and probabilities: ``evaluate`` and ``tune``, and of one case ``score_case``."""
+"""Folders of masks by the commands ``evaluate`` and ``tune``, and one case by the rules of a challenge.
+
+One case: ``monai_instance_loss.evaluation.preset_scores.score_case``, which is ``evaluation.score_case`` too.
+"""
 
 from __future__ import annotations
 
