@@ -55,7 +55,7 @@ def missed_against_false(cases: pd.DataFrame, curves: pd.DataFrame) -> Figure:
         axes.set(title=title, xlabel="false lesions a case", xlim=(0, 30), ylim=(0, None))
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("missed lesions a case")
-    panels[0].legend(frameon=False, title="large: as chosen on validation cases")
+    panels[0].legend(frameon=False, title="large: chosen on validation cases,\nsmall predictions left out")
     return figure
 
 
