@@ -12,7 +12,13 @@ from monai_instance_loss.evaluation import command, tune
 from monai_instance_loss.evaluation.command import main
 from monai_instance_loss.operating_points import OperatingPoint, choose_operating_point, conformal_operating_point
 
-ONE_TO_ONE = {"criterion": "iou", "threshold": 0.1, "assignment": "max_cardinality", "dilation_mm": 0.0}
+ONE_TO_ONE = {
+    "criterion": "iou",
+    "threshold": 0.1,
+    "assignment": "max_cardinality",
+    "dilation_mm": 0.0,
+    "inclusive": False,
+}
 # voxels are 6 mm3; three lesions of one voxel and three other places
 LESIONS, OTHERS = ((0, 0, 0), (2, 0, 0), (4, 0, 0)), ((0, 4, 3), (2, 4, 3), (4, 4, 3))
 # as in tests/operating_points/test_choosing.py: false a case 2, 1, 0.5, 0 at 0.25, 0.45, 0.65, 0.85
